@@ -1,0 +1,297 @@
+"""Checkpoints: one `.safetensors` file that holds a model and all that is needed to rebuild it.
+
+The file's metadata has three entries: `format` (`pt`, safetensors' own), `autoencoder_zoo` (a JSON
+object, see `Metadata`) and `sha256`, over that JSON and every tensor's name, type, shape and bytes.
+Reading validates all of it before anything is built, unpickles nothing, and imports nothing that
+the registry does not offer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from zoo.autoencoder import Autoencoder, ImageShape, build
+from zoo.config import RunConfig
+from zoo.errors import CheckpointError, MissingComponentError, UnknownComponentError, UsageError, printable
+from zoo.files import write_atomically
+from zoo.options import explain
+from zoo.registry import DISTRIBUTION, Component, installed
+from zoo.specs import KINDS, Kind
+
+FORMAT_VERSION = 1
+MAX_FILE_BYTES = 8 * 2**30
+MAX_HEADER_BYTES = 4 * 2**20
+
+Side = Annotated[int, Field(ge=1, le=65_536)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ComponentRecord(_Record):
+    """Which component a model was built from."""
+
+    name: str
+    distribution: str
+    version: str
+
+
+class Metadata(_Record):
+    """What a checkpoint says about its model.
+
+    Attributes:
+        format_version: Of this record and the file around it.
+        config: The run that trained the model, every option filled in.
+        components: Where encoder, decoder, objective and dataset came from.
+        image_shape: `(C, H, W)`.
+        value_range: Of the pixels.
+        epoch: How many epochs had been finished when these weights were kept.
+        test_metrics: By name, on the dataset's test split; None until the run is finished.
+        versions: Of autoencoder-zoo and torch.
+    """
+
+    format_version: Literal[1] = 1
+    config: RunConfig
+    components: dict[Kind, ComponentRecord]
+    image_shape: tuple[Side, Side, Side]
+    value_range: tuple[float, float] = (0.0, 1.0)
+    epoch: Annotated[int, Field(ge=0)]
+    test_metrics: dict[str, float] | None = None
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint's content, read and verified."""
+
+    path: Path
+    metadata: Metadata
+    tensors: Mapping[str, Tensor]
+
+    def component(self, kind: Kind) -> Component:
+        """Return the installed component that the model needs.
+
+        Raises:
+            MissingComponentError: It is not installed.
+        """
+        record = self.metadata.components[kind]
+        try:
+            return installed().get(kind, f"{record.distribution}:{record.name}")
+        except UnknownComponentError as error:
+            package = f"{printable(record.distribution)} {printable(record.version)}"
+            raise MissingComponentError(
+                f"This checkpoint needs {kind} '{printable(record.name)}' from {package}: "
+                f"pip install {printable(record.distribution)}"
+            ) from error
+
+    def build(self) -> Autoencoder:
+        """Return the model in eval mode, its weights frozen (`requires_grad_` thaws them).
+
+        Raises:
+            MissingComponentError: A component that it needs is not installed.
+            CheckpointError: The weights do not belong to the model that the config describes.
+        """
+        components: dict[Kind, Component] = {k: self.component(k) for k in KINDS if k != "dataset"}
+        try:
+            with torch.device("meta"):
+                outline = build(self.metadata.config, components, self.metadata.image_shape)
+            self._compare(outline)
+            autoencoder = build(self.metadata.config, components, self.metadata.image_shape)
+            autoencoder.load_state_dict(dict(self.tensors), strict=True)
+        except UsageError as error:
+            raise CheckpointError(f"{printable(self.path)} does not fit its own config: {error}") from error
+        return autoencoder.eval().requires_grad_(False)
+
+    def _compare(self, outline: Autoencoder) -> None:
+        """Refuse weights whose names, shapes or types are not the model's, before it is allocated."""
+        expected = outline.state_dict()
+        if missing := sorted(expected.keys() - self.tensors.keys()):
+            raise CheckpointError(f"{printable(self.path)} lacks the weight '{missing[0]}' ({len(missing)} missing).")
+        if unexpected := sorted(self.tensors.keys() - expected.keys()):
+            name = printable(unexpected[0])
+            raise CheckpointError(f"{printable(self.path)} holds an unknown weight '{name}' ({len(unexpected)} unknown).")
+        for name, tensor in self.tensors.items():
+            want, got = expected[name], tensor
+            if want.shape != got.shape or want.dtype != got.dtype:
+                raise CheckpointError(
+                    f"Weight '{name}' in {printable(self.path)} must be {tuple(want.shape)} {want.dtype}, "
+                    f"got {tuple(got.shape)} {got.dtype}."
+                )
+
+
+def save(path: Path, autoencoder: Autoencoder, metadata: Metadata) -> None:
+    """Write a checkpoint, atomically: the old file or the new one is there, whatever happens.
+
+    Raises:
+        CheckpointError: A weight is NaN or infinite.
+        OSError: The file cannot be written.
+    """
+    # Clones, because safetensors refuses tensors that share memory, and tied weights do.
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in autoencoder.state_dict().items()}
+    _check_finite(path, tensors)
+    entries = {"format": "pt", "autoencoder_zoo": metadata.model_dump_json()}
+    header, content = _split(safetensors.torch.save(tensors, entries))
+    entries["sha256"] = _digest(header, content)
+    write_atomically(path, safetensors.torch.save(tensors, entries))
+
+
+def load(path: str | os.PathLike[str]) -> Autoencoder:
+    """Return the model of a run directory or a `.safetensors` file, in eval mode.
+
+    Its `encode`, `decode` and `reconstruct` are deterministic; `sample` draws from the prior where
+    the objective has one.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged or not one of ours.
+        MissingComponentError: A component that it needs is not installed.
+    """
+    return read(path).build()
+
+
+def read(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read and verify the checkpoint of a run directory or a `.safetensors` file; build nothing.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged or not one of ours.
+    """
+    path = _file_of(Path(path))
+    raw = _read_bytes(path)
+    name = printable(path)
+    try:
+        header, content = _split(raw)
+        entries = header["__metadata__"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{name} is not a checkpoint of Autoencoder Zoo: {_guess(raw)}") from error
+    if not isinstance(entries, dict) or set(entries) != {"format", "autoencoder_zoo", "sha256"}:
+        raise CheckpointError(f"{name} is a safetensors file, but not one that Autoencoder Zoo wrote.")
+    try:
+        tensors = safetensors.torch.load(raw)
+    except (SafetensorError, KeyError, ValueError, RuntimeError, OverflowError, TypeError) as error:
+        raise CheckpointError(f"{name} is damaged: {printable(error)}") from error
+    if entries["format"] != "pt" or entries["sha256"] != _digest(header, content):
+        raise CheckpointError(f"{name} is damaged: its checksum does not match its content.")
+    metadata = _metadata(name, entries["autoencoder_zoo"])
+    _check_finite(path, tensors)
+    return Checkpoint(path, metadata, tensors)
+
+
+def new_metadata(config: RunConfig, components: Mapping[Kind, Component], image_shape: ImageShape, epoch: int) -> Metadata:
+    """Return the metadata of weights that were just kept, with the versions of this environment."""
+    return Metadata(
+        config=config,
+        components={
+            kind: ComponentRecord(name=c.name, distribution=c.plugin.distribution, version=c.plugin.version)
+            for kind, c in components.items()
+        },
+        image_shape=image_shape,
+        epoch=epoch,
+        versions={DISTRIBUTION: importlib.metadata.version(DISTRIBUTION), "torch": torch.__version__},
+    )
+
+
+def _file_of(path: Path) -> Path:
+    if path.is_dir():
+        if not (path / "model.safetensors").exists():
+            raise CheckpointError(f"{printable(path)} holds no model.safetensors: no epoch of this run was finished.")
+        return path / "model.safetensors"
+    return path
+
+
+def _read_bytes(path: Path) -> bytes:
+    """Read a regular file whole: a memory map would die with the process if the file were cut."""
+    name = printable(path)
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a FIFO must not block
+        with open(handle, "rb") as file:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise CheckpointError(f"{name} is not a regular file.")
+            if status.st_size > MAX_FILE_BYTES:
+                raise CheckpointError(f"{name} has {status.st_size} bytes; at most {MAX_FILE_BYTES} are read.")
+            return file.read()
+    except FileNotFoundError as error:
+        raise CheckpointError(f"No run directory or checkpoint at {name}.") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"Cannot read {name}: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def _split(raw: bytes) -> tuple[dict[str, Any], memoryview]:
+    """Return a safetensors file's header, parsed strictly, and its tensors' bytes."""
+    length = int.from_bytes(raw[:8], "little")
+    if not 2 <= length <= min(MAX_HEADER_BYTES, len(raw) - 8):
+        raise ValueError("no safetensors header")
+    header = _strict_json(raw[8 : 8 + length].decode("utf-8"))
+    return header, memoryview(raw)[8 + length :]
+
+
+def _strict_json(text: str) -> dict[str, Any]:
+    """Parse a JSON object; a name that stands twice, or NaN, is an error."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) != len(pairs):
+            raise ValueError("a name stands twice")
+        return dict(pairs)
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    value = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def _digest(header: Mapping[str, Any], content: memoryview) -> str:
+    """Return the SHA-256 over the metadata's JSON and each tensor, in the order of their names."""
+    digest = hashlib.sha256(header["__metadata__"]["autoencoder_zoo"].encode())
+    for name in sorted(header.keys() - {"__metadata__"}):
+        entry = header[name]
+        start, end = entry["data_offsets"]
+        digest.update(json.dumps([name, entry["dtype"], entry["shape"]]).encode())
+        digest.update(content[start:end])
+    return digest.hexdigest()
+
+
+def _metadata(name: str, text: str) -> Metadata:
+    try:
+        record = _strict_json(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{name} is damaged: its metadata is not JSON.") from error
+    version = record.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise CheckpointError(f"{name} has format version {version}: pip install --upgrade {DISTRIBUTION}")
+    try:
+        metadata = Metadata.model_validate_json(text)
+    except ValidationError as error:
+        location = printable(".".join(map(str, error.errors()[0]["loc"])))
+        raise CheckpointError(f"{name} holds invalid metadata: {location}: {explain(error)}.") from error
+    if set(metadata.components) != set(KINDS):
+        raise CheckpointError(f"{name} holds invalid metadata: components must name {', '.join(KINDS)}.")
+    return metadata
+
+
+def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"Weight '{printable(name)}' of {printable(path)} holds NaN or infinite values.")
+
+
+def _guess(raw: bytes) -> str:
+    if raw[:4] == b"PK\x03\x04" or raw[:1] == b"\x80":
+        return "it looks like a pickle (torch.save), and Autoencoder Zoo never unpickles."
+    return "it is empty." if not raw else "it is no safetensors file, or was cut short."

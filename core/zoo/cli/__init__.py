@@ -1,0 +1,71 @@
+"""The command line: one module a command; parsing only, torch imported inside commands."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from zoo.cli.common import with_example
+from zoo.cli.evaluate import evaluate
+from zoo.cli.info import info
+from zoo.cli.listing import list_components
+from zoo.cli.plugins import plugins
+from zoo.cli.reconstruct import reconstruct
+from zoo.cli.train import train
+from zoo.errors import ZooError, printable
+
+
+class _OrderedGroup(click.Group):
+    """Lists its commands in the order in which they were added: the order of a first visit."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@with_example("zoo train --encoder mlp --dataset mnist")
+@click.group(cls=_OrderedGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--no-plugins", is_flag=True, help="Load the built-in components only.")
+@click.version_option(package_name="autoencoder-zoo")
+def app(no_plugins: bool) -> None:
+    """Train, keep, compare and show autoencoders composed from plugins."""
+    if no_plugins:
+        os.environ["ZOO_NO_PLUGINS"] = "1"
+
+
+for _command in (train, evaluate, reconstruct, list_components, info, plugins):
+    app.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, and exit: one line on stderr for an error, 2 for usage, 1 for all else."""
+    try:
+        status = app.main(arguments, prog_name="zoo", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" See: {context.command_path} --help" if context else ""
+        _fail(error.format_message() + hint, error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("Stopped.", 128 + signal.SIGINT)
+    except ZooError as error:
+        _fail(str(error), error.exit_status)
+    except BrokenPipeError:  # the reader of our output has gone: nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 1)
+    except Exception as error:  # a defect, ours or a plugin's
+        _fail(f"{type(error).__name__}: {error} (this should not happen; --debug shows where it did)", 1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int) -> None:
+    if os.environ.get("ZOO_DEBUG"):
+        traceback.print_exc()
+    print(f"zoo: {printable(' '.join(message.split()), limit=1000)}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,30 @@
+"""`zoo eval`: a checkpoint's metrics on held-out data."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from zoo.cli.common import json_option, print_json, run_argument, waiting, with_example
+
+
+@with_example("zoo eval runs/mnist-mlp-1")
+@click.command("eval")
+@run_argument
+@click.option("--dataset", metavar="NAME", help="Another dataset of the same shape; the checkpoint's own by default.")
+@json_option
+def evaluate(run: str, dataset: str | None, as_json: bool) -> None:
+    """Evaluate RUN on its dataset's test split: MSE, PSNR (dB), SSIM.
+
+    RUN is a run directory or a .safetensors file.
+    """
+    with waiting("Evaluating…"):
+        from zoo.evaluation import evaluate as evaluate_run
+
+        evaluation = evaluate_run(run, dataset)
+    if as_json:
+        print_json(dataclasses.asdict(evaluation))
+        return
+    metrics = "  ".join(f"{name} {value:.5f}" for name, value in evaluation.metrics.items())
+    click.echo(f"{evaluation.dataset} {evaluation.split}  {metrics}")

@@ -1,0 +1,118 @@
+"""`zoo train`: its flags are the fields of `RunConfig`."""
+
+from __future__ import annotations
+
+import typing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo.cli.common import waiting, with_example
+from zoo.errors import ConfigError, printable
+from zoo.specs import KINDS
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from zoo.runs import Run
+
+
+class _TrainCommand(click.Command):
+    """Adds a flag for each field of `RunConfig`, when they are first needed: pydantic takes a while."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        from zoo.config import RunConfig
+
+        flags: list[click.Parameter] = [_flag(name, field) for name, field in RunConfig.model_fields.items()]
+        return flags + super().get_params(ctx)
+
+
+@with_example(
+    "zoo train --encoder mlp --dataset mnist",
+    "zoo train --encoder conv --objective vae --dataset mnist --latent-dim 8 --set objective.beta=0.5",
+)
+@click.command(cls=_TrainCommand)
+@click.option(
+    "--set", "assignments", metavar="KIND.OPTION=VALUE", multiple=True,
+    help="A component's option, e.g. encoder.hidden=128; see `zoo info encoder mlp`.",
+)  # fmt: skip
+@click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path),
+              help="Settings to start from, such as a run's config.json; flags go over them.")  # fmt: skip
+@click.option("--output", metavar="DIR", help="Run directory; by default a new one under runs/.")
+@click.option("--logger", type=click.Choice(["tensorboard"]), help="A second log beside metrics.csv.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def train(
+    assignments: tuple[str, ...],
+    config_file: Path | None,
+    output: str | None,
+    logger: typing.Literal["tensorboard"] | None,
+    quiet: bool,
+    **flags: Any,
+) -> None:
+    """Train an autoencoder and keep it in a run directory."""
+    with waiting("Loading PyTorch Lightning…"):
+        from zoo.config import read_config, resolve
+
+        settings = read_config(config_file) if config_file else {}
+        settings |= {name: value for name, value in flags.items() if value is not None}
+        config = resolve(_with_options(settings, assignments))
+
+        from zoo.training import train as train_run
+    run = train_run(config, output=output, quiet=quiet, logger=logger)
+    if not quiet:
+        _report(run)
+
+
+def _with_options(settings: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
+    """Return the settings with every `KIND.OPTION=VALUE` put into its component."""
+    for assignment in assignments:
+        target, equals, value = assignment.partition("=")
+        kind, dot, option = target.partition(".")
+        if not (equals and dot and option):
+            raise ConfigError(f"--set takes KIND.OPTION=VALUE, e.g. encoder.hidden=128, got '{printable(assignment)}'.")
+        if kind not in KINDS:
+            raise ConfigError(f"--set {printable(assignment)}: '{printable(kind)}' is none of {', '.join(KINDS)}.")
+        if kind == "decoder" and kind not in settings:
+            settings["decoder"] = _name_of(settings.get("encoder", ""))
+        if kind not in settings:
+            raise ConfigError(f"--set {printable(assignment)} needs --{kind} NAME.")
+        part = settings[kind]
+        options = part.get("options", {}) if isinstance(part, dict) else {}
+        settings[kind] = {"name": _name_of(part), "options": {**options, option: value}}
+    return settings
+
+
+def _name_of(part: Any) -> Any:
+    return part.get("name") if isinstance(part, dict) else part
+
+
+def _flag(name: str, field: FieldInfo) -> click.Option:
+    flag = "--" + name.replace("_", "-")
+    help_text = field.description or ""
+    default = field.default
+    if isinstance(default, bool):
+        return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=help_text)
+    if not field.is_required() and default is not None:
+        help_text += f"  [default: {getattr(default, 'name', default)}]"
+    return click.Option([flag], metavar=_metavar(field), help=help_text)
+
+
+def _metavar(field: FieldInfo) -> str:
+    text = str(field.annotation)
+    if typing.get_origin(field.annotation) is typing.Literal:
+        return "|".join(typing.get_args(field.annotation))
+    return "N" if "int" in text else "X" if "float" in text else "NAME"
+
+
+def _report(run: Run) -> None:
+    from zoo.runs import is_first_process
+
+    if not is_first_process():
+        return
+    metrics = run.test_metrics or {}
+    click.echo("test  " + "  ".join(f"{name} {value:.5f}" for name, value in metrics.items()))
+    click.echo(f"kept  {run.checkpoint}")
+    others = (run.config_file, run.metrics_file, run.reconstructions_picture, run.curves_picture)
+    click.echo("also  " + "  ".join(path.name for path in others))
+    click.echo(f"next  zoo reconstruct {run.directory} --output grid.png")

@@ -1,0 +1,170 @@
+"""RunConfig: everything that defines a run, validated, JSON in and out.
+
+The fields of `RunConfig` are also the flags of `zoo train` (`gradient_clip` is `--gradient-clip`):
+a setting is declared here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, model_validator
+
+from zoo.errors import ConfigError, UsageError, did_you_mean, printable
+from zoo.options import explain, options_of, parse_options
+from zoo.registry import Component, Registry, installed
+from zoo.specs import KINDS, Kind
+
+Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class ComponentConfig(_Frozen):
+    """A component by name, with its options as JSON values."""
+
+    name: StrictStr
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class RunConfig(_Frozen):
+    """Everything that defines a run.
+
+    `resolve` makes one from a user's settings: components looked up, their options validated and
+    filled in. Its JSON is a run's `config.json`, and part of every checkpoint.
+    """
+
+    encoder: ComponentConfig = Field(description="Encoder, see `zoo list encoder`.")
+    decoder: ComponentConfig = Field(description="Decoder; the encoder's name by default, where there is such a decoder.")
+    objective: ComponentConfig = Field(
+        ComponentConfig(name="ae"), description="What training minimises, see `zoo list objective`."
+    )
+    dataset: ComponentConfig = Field(description="Dataset, see `zoo list dataset`.")
+    latent_dim: Annotated[int, Field(ge=1, le=4096)] = Field(3, description="Size of the latent.")
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = Field(10, description="Passes over the training images.")
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        128, description="Images a batch, over all devices together."
+    )
+    lr: Annotated[float, Field(gt=0, le=1e3)] = Field(0.01, description="Learning rate; the schedule's peak.")
+    scheduler: Literal["none", "one-cycle", "cosine", "plateau"] = Field(
+        "one-cycle", description="Learning-rate schedule."
+    )
+    warmup: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="Share of the steps in which the learning rate rises; one-cycle has 0.3, the others 0."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        0, description="Decides the weights, the validation images, the order and all noise."
+    )
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.1, description="Share of the training images cut off for validation."
+    )
+    gradient_clip: Annotated[float, Field(gt=0)] | None = Field(None, description="Largest norm of the gradient.")
+    accumulate: Annotated[int, Field(ge=1, le=1_000_000)] = Field(1, description="Batches an optimizer step.")
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="Decay of an exponential moving average of the weights, e.g. 0.999."
+    )
+    early_stopping: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Stop after this many epochs without a better validation loss."
+    )
+    accelerator: StrictStr = Field("auto", description="Lightning's accelerator: auto, cpu, cuda, mps, …")
+    devices: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        1, description="Devices a node; under torchrun its own numbers count."
+    )
+    num_nodes: Annotated[int, Field(ge=1, le=100_000)] = Field(1, description="Machines that train together.")
+    strategy: StrictStr = Field("auto", description="Lightning's strategy: auto, ddp, …")
+    precision: Precision = Field("32-true", description="Lightning's precision.")
+    compile: bool = Field(False, description="Compile the training step with torch.compile.")
+
+    def component(self, kind: Kind) -> ComponentConfig:
+        """Return the encoder's, decoder's, objective's or dataset's part."""
+        part: ComponentConfig = getattr(self, kind)
+        return part
+
+    def to_json(self) -> str:
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def resolve(settings: Mapping[str, Any], registry: Registry | None = None) -> RunConfig:
+    """Return the run that a user's settings mean.
+
+    Args:
+        settings: Fields of `RunConfig` by name; a component by its name or as
+            `{"name": …, "options": {…}}`. The decoder defaults to the encoder's name.
+        registry: The components to choose from; those installed by default.
+
+    Raises:
+        ConfigError: A setting or option is unknown, missing, of the wrong type or out of bounds.
+        UnknownComponentError: No such component.
+        AmbiguousComponentError: Several plugins offer the name.
+    """
+    registry = registry or installed()
+    for name in settings:
+        if name not in RunConfig.model_fields:
+            raise ConfigError(f"Unknown setting '{printable(name)}'." + did_you_mean(name, RunConfig.model_fields))
+    given = {name: value for name, value in settings.items() if value is not None}
+    for kind in ("encoder", "dataset"):
+        if kind not in given:
+            known = ", ".join(c.name for c in registry.components(kind))
+            raise ConfigError(f"No {kind} given: --{kind} NAME, one of: {known}.")
+    if "decoder" not in given:
+        given["decoder"] = _default_decoder(given["encoder"], registry)
+    try:
+        config = RunConfig.model_validate(given)
+    except ValidationError as error:
+        location = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ConfigError(f"{location}: {explain(error)}") from error
+    parts = {kind: _resolve_component(kind, config.component(kind), registry) for kind in KINDS}
+    return config.model_copy(update=parts)
+
+
+def component_options(component: Component, given: Mapping[str, object]) -> dict[str, Any]:
+    """Return a value for each of the component's options, as its target takes them.
+
+    Raises:
+        ConfigError: An option is unknown, missing, of the wrong type or out of bounds.
+        PluginError: The component cannot be imported, or declares an option that cannot be used.
+    """
+    return parse_options(component.kind, options_of(component.load()), given)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the settings in a JSON file such as a run's `config.json`.
+
+    Raises:
+        UsageError: It cannot be read, or holds no JSON object.
+    """
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"Cannot read {printable(path)}: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{printable(path)} is not JSON: {printable(error)}.") from error
+    if not isinstance(settings, dict):
+        raise UsageError(f"{printable(path)} must hold a JSON object such as a run's config.json.")
+    return settings
+
+
+def _default_decoder(encoder: Any, registry: Registry) -> str:
+    name = encoder.get("name") if isinstance(encoder, Mapping) else getattr(encoder, "name", encoder)
+    name = str(name)
+    if not registry.has("encoder", name) or registry.has("decoder", name):
+        return name
+    known = ", ".join(c.name for c in registry.components("decoder"))
+    raise ConfigError(f"There is no decoder '{printable(name)}' to go with the encoder: --decoder NAME, one of: {known}.")
+
+
+def _resolve_component(kind: Kind, part: ComponentConfig, registry: Registry) -> ComponentConfig:
+    component = registry.get(kind, part.name)
+    options = options_of(component.load())
+    parsed = parse_options(kind, options, part.options)
+    return ComponentConfig(name=part.name, options={o.name: o.to_json(parsed[o.name]) for o in options})

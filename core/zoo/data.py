@@ -1,0 +1,133 @@
+"""Images in memory, splits, seeded order, loaders."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset, TensorDataset, random_split
+
+from zoo.config import component_options
+from zoo.errors import ConfigError, PluginError
+from zoo.registry import Component
+from zoo.specs import DatasetSpec
+
+EVALUATION_BATCH_SIZE = 256
+Batch = tuple[Tensor, Tensor]
+
+
+class ImageDataset(Dataset[Batch]):
+    """Images held in memory as uint8, given out as floats in [0, 1].
+
+    A loader asks for a whole batch at once (`__getitems__`), so a batch costs one indexed copy and
+    not one call an image.
+
+    Args:
+        images: uint8 `(N, C, H, W)`.
+        labels: int64 `(N,)`.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Batch:
+        return to_float(self.images[index]), self.labels[index]
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        chosen = torch.tensor(indices)
+        return to_float(self.images[chosen]), self.labels[chosen]
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Turn uint8 pixels 0 to 255 into floats in [0, 1], as torchvision's `ToTensor` does."""
+    return images.to(torch.float32).div_(255)
+
+
+def load_split(component: Component, options: Mapping[str, Any], split: str) -> ImageDataset:
+    """Read one split of a dataset into memory.
+
+    Raises:
+        ConfigError: The dataset declares no such split, or an option is wrong.
+        DatasetError: Its files cannot be had.
+        PluginError: What it gives is not what its spec declares.
+    """
+    spec = component.spec
+    assert isinstance(spec, DatasetSpec)
+    if split not in spec.splits:
+        raise ConfigError(f"{component} has no split '{split}'. Its splits: {', '.join(spec.splits)}.")
+    source = component.load()(split, **component_options(component, options))
+    if isinstance(source, TensorDataset) and len(source.tensors) == 2:
+        images, labels = source.tensors
+    else:
+        items = [source[index] for index in range(len(source))]
+        images = torch.stack([torch.as_tensor(image) for image, _ in items])
+        labels = torch.tensor([int(label) for _, label in items])
+    expected = (spec.splits[split], *spec.image_shape)
+    if tuple(images.shape) != expected or images.dtype != torch.uint8 or len(labels) != len(images):
+        raise PluginError(
+            f"{component}, split '{split}', must hold uint8 images {expected} with a label each, "
+            f"got {images.dtype} {tuple(images.shape)} with {len(labels)} labels."
+        )
+    return ImageDataset(images, labels.long())
+
+
+def split_validation(dataset: ImageDataset, fraction: float, seed: int) -> tuple[Subset[Batch], Subset[Batch]]:
+    """Cut validation images off the training images, by the seed alone.
+
+    Raises:
+        ConfigError: Either part would be empty.
+    """
+    validation = round(len(dataset) * fraction)
+    if not 0 < validation < len(dataset):
+        raise ConfigError(f"validation_fraction={fraction} leaves a part empty: {len(dataset)} images.")
+    generator = torch.Generator().manual_seed(derive_seed(seed, "validation"))
+    train, held_out = random_split(dataset, [len(dataset) - validation, validation], generator=generator)
+    return train, held_out
+
+
+def training_loader(dataset: Dataset[Batch], batch_size: int, seed: int, world_size: int = 1, rank: int = 0) -> DataLoader[Batch]:
+    """Return the loader of one process; together the processes see batches of `batch_size`.
+
+    The order is a function of (seed, epoch): `loader.sampler.set_epoch`, which Lightning calls. The
+    last batch of an epoch may be smaller; at most `world_size - 1` images are left out of it so
+    that every process has the same number.
+
+    Raises:
+        ConfigError: The batch cannot be shared equally, or is larger than the dataset.
+    """
+    if batch_size % world_size:
+        raise ConfigError(f"batch_size={batch_size} cannot be shared equally by {world_size} processes.")
+    if batch_size > len(dataset):  # type: ignore[arg-type]
+        raise ConfigError(f"batch_size={batch_size} is more than the {len(dataset)} training images.")  # type: ignore[arg-type]
+    order = DistributedSampler(
+        dataset, world_size, rank, shuffle=True, seed=derive_seed(seed, "order") % 2**32, drop_last=True
+    )
+    return _loader(dataset, batch_size // world_size, order)
+
+
+def evaluation_loader(dataset: Dataset[Batch], world_size: int = 1, rank: int = 0) -> DataLoader[Batch]:
+    """Return a loader in the dataset's own order, each process seeing its share of the images."""
+    order = DistributedSampler(dataset, world_size, rank, shuffle=False, drop_last=world_size > 1)
+    return _loader(dataset, EVALUATION_BATCH_SIZE, order)
+
+
+def derive_seed(seed: int, *purpose: object) -> int:
+    """Return a seed for one purpose: a function of its arguments and nothing else."""
+    text = ":".join(map(str, (seed, *purpose)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def _loader(dataset: Dataset[Batch], batch_size: int, order: DistributedSampler[Batch]) -> DataLoader[Batch]:
+    own_generator = torch.Generator()  # else each epoch's start would draw from the global one
+    return DataLoader(dataset, batch_size=batch_size, sampler=order, collate_fn=_as_it_is, generator=own_generator)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch

@@ -1,0 +1,105 @@
+"""Everything that Autoencoder Zoo raises on purpose.
+
+ZooError                          exit status 1
+├── UsageError                    exit status 2: what was asked for cannot be
+│   ├── ConfigError               a setting is unknown, of the wrong type or out of bounds
+│   ├── UnknownComponentError     no installed component has this name
+│   ├── AmbiguousComponentError   several distributions offer this name
+│   ├── IncompatibleError         encoder, decoder, objective and dataset do not fit together
+│   └── OutputError               the output directory or file cannot be used
+├── PluginError                   a plugin could not be loaded, or broke its contract
+├── DatasetError                  the dataset's files cannot be had or are damaged
+├── CheckpointError               the file is not a valid checkpoint
+│   └── MissingComponentError     the checkpoint needs a component that is not installed
+├── MissingDependencyError        an optional dependency is not installed
+├── TrainingDivergedError         the loss became NaN or infinite
+└── TrainingInterrupted           Ctrl-C or SIGTERM; exit status 130 or 143
+
+Every message is one line, says what was wrong and, where there is one, what to type instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+import signal
+from collections.abc import Iterable
+
+
+class ZooError(Exception):
+    """Base of every error that Autoencoder Zoo raises on purpose."""
+
+    exit_status = 1
+
+
+class UsageError(ZooError):
+    """What was asked for cannot be; asking differently helps."""
+
+    exit_status = 2
+
+
+class ConfigError(UsageError):
+    """A setting or a component's option is unknown, of the wrong type or out of bounds."""
+
+
+class UnknownComponentError(UsageError):
+    """No installed component of this kind has this name."""
+
+
+class AmbiguousComponentError(UsageError):
+    """Several distributions offer this name; `distribution:name` says which is meant."""
+
+
+class IncompatibleError(UsageError):
+    """Encoder, decoder, objective and dataset do not fit together.
+
+    A component raises it (or a plain `ValueError`) from its constructor for an image shape or a
+    size that it cannot work with.
+    """
+
+
+class OutputError(UsageError):
+    """The output directory or file cannot be used."""
+
+
+class PluginError(ZooError):
+    """A plugin could not be loaded, or what it registered breaks the contract."""
+
+
+class DatasetError(ZooError):
+    """A dataset's files cannot be had, or are damaged."""
+
+
+class CheckpointError(ZooError):
+    """A file is not a valid checkpoint."""
+
+
+class MissingComponentError(CheckpointError):
+    """A checkpoint needs a component that is not installed."""
+
+
+class MissingDependencyError(ZooError):
+    """An optional dependency is not installed; the message holds the pip command."""
+
+
+class TrainingDivergedError(ZooError):
+    """The loss became NaN or infinite."""
+
+
+class TrainingInterrupted(ZooError):
+    """Training was stopped by a signal, at a safe point between two batches."""
+
+    def __init__(self, message: str, signal_number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signal_number
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `" Did you mean 'mlp'?"` for a close match among the known names, else `""`."""
+    matches = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean '{matches[0]}'?" if matches else ""
+
+
+def printable(text: object, limit: int = 200) -> str:
+    """Return text from outside on one line: control characters escaped, its length capped."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    return line if len(line) <= limit else line[: limit - 1] + "…"

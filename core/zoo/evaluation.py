@@ -1,0 +1,75 @@
+"""Metrics on held-out data."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import Dataset
+
+from zoo import checkpoint
+from zoo.autoencoder import Autoencoder, image_shape_of
+from zoo.data import Batch, evaluation_loader, load_split
+from zoo.errors import IncompatibleError
+from zoo.registry import installed
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's metrics on one split of a dataset."""
+
+    dataset: str
+    split: str
+    metrics: dict[str, float]
+
+
+def evaluate(run: str | os.PathLike[str], dataset: str | None = None) -> Evaluation:
+    """Evaluate a checkpoint on the test split of its own dataset, or of another of the same shape.
+
+    Args:
+        run: A run directory or a `.safetensors` file.
+        dataset: Another dataset's name; its options are its defaults.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged.
+        IncompatibleError: The other dataset's images have another shape.
+        UnknownComponentError: There is no such dataset.
+    """
+    opened = checkpoint.read(run)
+    own = opened.metadata.config.dataset
+    component = installed().get("dataset", dataset) if dataset else opened.component("dataset")
+    if image_shape_of(component) != opened.metadata.image_shape:
+        raise IncompatibleError(
+            f"{component} has images of {image_shape_of(component)}, the model takes {opened.metadata.image_shape}."
+        )
+    options = {} if dataset and dataset != own.name else own.options
+    images = load_split(component, options, "test")
+    return Evaluation(dataset or own.name, "test", reconstruction_metrics(opened.build(), images))
+
+
+def reconstruction_metrics(autoencoder: Autoencoder, images: Dataset[Batch]) -> dict[str, float]:
+    """Return MSE, PSNR and SSIM of the deterministic reconstructions.
+
+    Pixels are in [0, 1] and reconstructions are taken as they are, not clamped. The MSE is the mean
+    over every pixel of every image, the PSNR (dB) belongs to that MSE, and the SSIM (Wang et al.
+    2004, Gaussian window) is the mean over the images.
+    """
+    from torchmetrics import MeanSquaredError
+    from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
+
+    device = next(autoencoder.parameters()).device
+    _, height, width = autoencoder.image_shape
+    window = min(11, (min(height, width) - 1) // 2 * 2 + 1)
+    metrics = {
+        "mse": MeanSquaredError().to(device),
+        "psnr": PeakSignalNoiseRatio(data_range=1.0).to(device),
+        "ssim": StructuralSimilarityIndexMeasure(data_range=1.0, kernel_size=window).to(device),
+    }
+    with torch.inference_mode():
+        for batch, _ in evaluation_loader(images):
+            originals = batch.to(device)
+            reconstructions = autoencoder.reconstruct(originals)
+            for metric in metrics.values():
+                metric.update(reconstructions, originals)
+    return {name: float(metric.compute()) for name, metric in metrics.items()}

@@ -1,0 +1,42 @@
+"""The plugin contract: four hooks, each of which yields specs.
+
+A plugin is an importable module with at least one of these functions, marked `@zoo.hookimpl`, and
+an entry point in the group `zoo`:
+
+    [project.entry-points.zoo]
+    patch = "zoo_patch.plugin"
+
+The module is imported whenever components are listed, so it imports nothing heavy: a spec names
+its component as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pluggy
+
+from zoo.specs import DatasetSpec, DecoderSpec, EncoderSpec, ObjectiveSpec
+
+hookspec = pluggy.HookspecMarker("zoo")
+hookimpl = pluggy.HookimplMarker("zoo")
+
+
+@hookspec
+def zoo_encoders() -> Iterable[EncoderSpec]:  # type: ignore[empty-body]
+    """Yield encoders: images `(N, C, H, W)` to features `(N, out_features)`."""
+
+
+@hookspec
+def zoo_decoders() -> Iterable[DecoderSpec]:  # type: ignore[empty-body]
+    """Yield decoders: latents `(N, latent_dim)` to a reconstruction `(N, C, H, W)`."""
+
+
+@hookspec
+def zoo_objectives() -> Iterable[ObjectiveSpec]:  # type: ignore[empty-body]
+    """Yield objectives: what the latent is and what training minimises."""
+
+
+@hookspec
+def zoo_datasets() -> Iterable[DatasetSpec]:  # type: ignore[empty-body]
+    """Yield datasets: named splits of `(image uint8 (C, H, W), label)`."""

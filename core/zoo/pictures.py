@@ -1,0 +1,70 @@
+"""Pictures of a run: reconstructions and training curves, as PNG files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from zoo.autoencoder import Autoencoder
+from zoo.data import ImageDataset, to_float
+from zoo.files import write_atomically
+
+COLUMNS = 10
+ROWS = 2
+LEAST_SIDE = 64  # pixels; smaller images are enlarged by a whole factor, without smoothing
+
+
+def reconstruction_grid(autoencoder: Autoencoder, dataset: ImageDataset, path: Path) -> None:
+    """Draw originals over reconstructions.
+
+    Args:
+        autoencoder: In eval mode.
+        dataset: Its first 20 images are drawn.
+        path: The PNG file to write.
+    """
+    originals = to_float(dataset.images[: COLUMNS * ROWS])
+    with torch.inference_mode():
+        device = next(autoencoder.parameters()).device
+        reconstructions = autoencoder.reconstruct(originals.to(device)).clamp(0, 1).cpu()
+    pairs = zip(originals.split(COLUMNS), reconstructions.split(COLUMNS), strict=True)
+    save_grid(torch.cat([row for pair in pairs for row in pair]), COLUMNS, path)
+
+
+def save_grid(images: Tensor, columns: int, path: Path) -> None:
+    """Write images `(N, C, H, W)`, float in [0, 1], as one PNG with the given number of columns."""
+    from torchvision.transforms.v2.functional import to_pil_image
+    from torchvision.utils import make_grid
+
+    factor = -(-LEAST_SIDE // min(images.shape[-2:]))
+    enlarged = images.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
+    grid = make_grid(enlarged, nrow=min(columns, len(images)), padding=2, pad_value=0.5)
+    buffer = io.BytesIO()
+    to_pil_image(grid).save(buffer, format="PNG")
+    write_atomically(path, buffer.getvalue())
+
+
+def training_curves(history: Sequence[dict[str, float]], path: Path) -> None:
+    """Draw the training and validation loss over the epochs.
+
+    Args:
+        history: A row an epoch, as `Run.history` gives them.
+        path: The PNG file to write.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(6, 4), dpi=100, layout="constrained")
+    axes = figure.add_subplot(xlabel="epoch", ylabel="loss", yscale="log")
+    epochs = [row["epoch"] for row in history]
+    for name, label in (("train_loss", "training"), ("val_loss", "validation")):
+        axes.plot(epochs, [row[name] for row in history], marker="o", markersize=3, label=label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    write_atomically(path, buffer.getvalue())

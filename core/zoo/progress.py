@@ -1,0 +1,59 @@
+"""What a user sees while a model trains: a bar on a terminal, and one line an epoch everywhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from zoo.callbacks import History
+
+REFRESH_SECONDS = 0.1
+
+
+class Progress(Callback):
+    """Show a bar with loss and images/s on a terminal; print one plain line an epoch.
+
+    Args:
+        history: Its rows are printed.
+    """
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.console = Console(highlight=False, soft_wrap=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[status]}"), TimeRemainingColumn())
+        self.bar = Bar(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.bar.start()
+        self.task = self.bar.add_task("", total=trainer.estimated_stepping_batches, status="")
+        self._shown = 0.0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.perf_counter()
+        if self.bar.disable or now - self._shown < REFRESH_SECONDS:
+            return
+        self._shown = now
+        status = f"loss {float(outputs['loss']):.4f}  {self.history.images_per_second:,.0f} images/s"
+        description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self.bar.update(self.task, completed=trainer.global_step, description=description, status=status)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        row = self.history.rows[-1]
+        total = trainer.max_epochs
+        epoch = f"epoch {row['epoch']:>{len(str(total))}}/{total}"
+        losses = f"train loss {row['train_loss']:.5f}  val loss {row['val_loss']:.5f}"
+        self.console.print(f"{epoch}  {losses}  {row['images_per_second']:,.0f} images/s", markup=False)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.bar.stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.bar.stop()

@@ -1,0 +1,1 @@
+"""Strided convolutions, for images from 16×16 to 256×256."""

@@ -1,0 +1,1 @@
+"""The multilayer perceptron of Lightning's "Train a model (basic)"."""

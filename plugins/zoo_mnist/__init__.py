@@ -1,0 +1,1 @@
+"""MNIST, shipped inside the package: it needs no network."""

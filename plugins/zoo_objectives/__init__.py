@@ -1,0 +1,1 @@
+"""Objectives: the plain autoencoder and the variational one."""
