@@ -90,7 +90,7 @@ class History(Callback):
         self._last_batch = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        losses = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith(("train_", "val_"))}
+        losses = {name: float(loss) for name, loss in sorted(trainer.callback_metrics.items())}
         row = {
             "epoch": trainer.current_epoch + 1,
             **losses,

@@ -63,6 +63,8 @@ def training_curves(history: Sequence[dict[str, float]], path: Path) -> None:
     for name, label in (("train_loss", "training"), ("val_loss", "validation")):
         axes.plot(epochs, [row[name] for row in history], marker="o", markersize=3, label=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter("{x:.2g}")
+    axes.yaxis.set_minor_formatter("{x:.2g}")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     buffer = io.BytesIO()

@@ -241,7 +241,8 @@ def _lightning_keeps_quiet() -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have many workers")
+            for message in (".*does not have many workers", ".*LeafSpec.* is deprecated"):
+                warnings.filterwarnings("ignore", message=message)
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

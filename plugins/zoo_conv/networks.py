@@ -25,7 +25,7 @@ class ConvEncoder(nn.Module):
         ValueError: The image shape is none of these.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], out_features: int, *, width: Width = 32) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], out_features: int, *, width: Width = 16) -> None:
         super().__init__()
         stages = _stages(image_shape, width)
         layers: list[nn.Module] = []
@@ -52,7 +52,7 @@ class ConvDecoder(nn.Module):
         ValueError: The image shape is none of these.
     """
 
-    def __init__(self, latent_dim: int, image_shape: tuple[int, int, int], *, width: Width = 32) -> None:
+    def __init__(self, latent_dim: int, image_shape: tuple[int, int, int], *, width: Width = 16) -> None:
         super().__init__()
         stages = _stages(image_shape, width)[::-1]
         self.first_maps = stages[0]

@@ -1,0 +1,97 @@
+"""What tests share: a third-party plugin, and the real program run quickly."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+TINY_PLUGIN = TESTS / "tiny_plugin"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run of the program left behind."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def write_distribution(
+    directory: Path, name: str, entry_points: dict[str, str], *, version: str = "1.0", requires: tuple[str, ...] = ()
+) -> None:
+    """Write the metadata of an installed distribution with entry points of the group `zoo`."""
+    folder = directory / f"{name.replace('-', '_')}-{version}.dist-info"
+    folder.mkdir(parents=True)
+    lines = [f"Requires-Dist: {requirement}" for requirement in requires]
+    (folder / "METADATA").write_text("\n".join(["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *lines]))
+    points = [f"{point} = {module}" for point, module in entry_points.items()]
+    (folder / "entry_points.txt").write_text("\n".join(["[zoo]", *points]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def third_party(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """Install zoo-tiny 1.0 for this process, and for those that get these paths as PYTHONPATH."""
+    metadata = tmp_path_factory.mktemp("site")
+    write_distribution(metadata, "zoo-tiny", {"tiny": "zoo_tiny.plugin"})
+    paths = [str(metadata), str(TINY_PLUGIN)]
+    sys.path[:0] = paths
+    yield paths
+    for path in paths:
+        sys.path.remove(path)
+
+
+@pytest.fixture(scope="session")
+def zoo_environment(third_party: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment for the program: zoo-tiny installed, a cache of the session's own, no terminal tricks."""
+    cache = tmp_path_factory.mktemp("cache")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ZOO_")}
+    return kept | {"PYTHONPATH": os.pathsep.join(third_party), "XDG_CACHE_HOME": str(cache), "PYTHONWARNINGS": "error"}
+
+
+@pytest.fixture(scope="session")
+def _server(zoo_environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, str(TESTS / "forkserver.py")]
+    environment = {name: value for name, value in zoo_environment.items() if name != "PYTHONWARNINGS"}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        yield process
+        assert process.stdin
+        process.stdin.close()
+
+
+@pytest.fixture
+def run_zoo(_server: subprocess.Popen[str], tmp_path: Path) -> Callable[..., Result]:
+    """Run `zoo` with arguments in a process of its own, forked from one that has imported torch.
+
+    The working directory is the test's `tmp_path`; `environment` is added to the process's own.
+    """
+
+    def run(*arguments: object, environment: dict[str, str] | None = None) -> Result:
+        files = {stream: tmp_path / f".{stream}" for stream in ("stdout", "stderr")}
+        request = {
+            "arguments": [str(argument) for argument in arguments],
+            "directory": str(tmp_path),
+            "environment": environment or {},
+            **{stream: str(path) for stream, path in files.items()},
+        }
+        assert _server.stdin
+        assert _server.stdout
+        _server.stdin.write(json.dumps(request) + "\n")
+        _server.stdin.flush()
+        status = int(_server.stdout.readline())
+        texts = {stream: path.read_text(encoding="utf-8") for stream, path in files.items()}
+        for path in files.values():
+            path.unlink()
+        return Result(status, **texts)
+
+    return run

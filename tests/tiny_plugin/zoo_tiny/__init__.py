@@ -1,0 +1,1 @@
+"""A third-party plugin for the tests: small generated datasets, ready in no time."""
