@@ -127,12 +127,17 @@ class Interruption(Callback):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        previous = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._watch()
         try:
             yield
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+    def on_train_start(self, *_: Any) -> None:
+        if signal.getsignal(signal.SIGINT) == self._receive:
+            self._watch()  # again: Lightning has put its own handler for SIGTERM, which exits with 0
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self._stop_if_asked(trainer)
@@ -141,9 +146,15 @@ class Interruption(Callback):
         self._stop_if_asked(trainer)
 
     def _stop_if_asked(self, trainer: pl.Trainer) -> None:
-        if self.received is not None:
-            message = f"Stopped by {self.received.name} in epoch {trainer.current_epoch + 1}."
-            raise TrainingInterrupted(message, self.received)
+        if self.received is None:
+            return
+        if trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.kill(self.received)  # the other processes, which would wait for this one
+        raise TrainingInterrupted(f"Stopped by {self.received.name}.", self.received)
+
+    def _watch(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:

@@ -18,7 +18,7 @@ from zoo.options import explain, options_of, parse_options
 from zoo.registry import Component, Registry, installed
 from zoo.specs import KINDS, Kind
 
-Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # weights stay float32 in all of them
 
 
 class _Frozen(BaseModel):

@@ -19,11 +19,11 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.config import RunConfig
 from zoo.errors import OutputError, printable
 
 if TYPE_CHECKING:
     from zoo.autoencoder import Autoencoder
+    from zoo.config import RunConfig
 
 RUNS = Path("runs")
 
@@ -40,6 +40,8 @@ class Run:
 
     @property
     def config(self) -> RunConfig:
+        from zoo.config import RunConfig
+
         return RunConfig.model_validate_json(self.config_file.read_text(encoding="utf-8"))
 
     @property

@@ -24,7 +24,7 @@ from zoo.autoencoder import Autoencoder, build, dry_run, image_shape_of
 from zoo.callbacks import Divergence, History, Interruption, KeepBest
 from zoo.config import RunConfig, resolve
 from zoo.data import derive_seed, evaluation_loader, load_split, split_validation, training_loader
-from zoo.errors import ConfigError, MissingDependencyError, TrainingInterrupted, printable
+from zoo.errors import ConfigError, MissingDependencyError, TrainingDivergedError, TrainingInterrupted, printable
 from zoo.evaluation import reconstruction_metrics
 from zoo.files import write_atomically
 from zoo.pictures import reconstruction_grid, training_curves
@@ -148,8 +148,13 @@ def fit(config: RunConfig, run: Run | None, *, quiet: bool, logger: LoggerName |
         try:
             with interruption.watching():
                 trainer.fit(model, train_loader, validation_loader)
-        except TrainingInterrupted as stop:
-            raise TrainingInterrupted(f"{stop} {_kept(run)}", stop.exit_status - 128) from stop
+        except TrainingDivergedError as error:
+            raise TrainingDivergedError(f"{error} {_kept(run)}") from error
+        except Exception as error:  # the stop itself, or another process that stopped a moment earlier
+            if interruption.received is None:
+                raise
+            where = f"Stopped by {interruption.received.name} in epoch {trainer.current_epoch + 1}."
+            raise TrainingInterrupted(f"{where} {_kept(run)}", interruption.received) from error
         run = Run(Path(trainer.strategy.broadcast(str(run.directory) if run else "")))
     if trainer.is_global_zero:
         _finish(run, components["dataset"], trainer.strategy.root_device)
@@ -173,6 +178,8 @@ def _trainer(config: RunConfig, callbacks: list[Callback], loggers: list[Logger]
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         num_nodes = int(os.environ["WORLD_SIZE"]) // devices
     try:
+        # Lightning would only warn, and train in another precision than the config says.
+        warnings.filterwarnings("error", message=".*AMP with fp16 is not supported on CPU")
         return pl.Trainer(
             accelerator=config.accelerator,
             devices=devices,
@@ -191,7 +198,7 @@ def _trainer(config: RunConfig, callbacks: list[Callback], loggers: list[Logger]
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, ValueError, RuntimeError, UserWarning) as error:
         raise ConfigError(f"Lightning refuses these settings: {printable(error)}") from error
 
 

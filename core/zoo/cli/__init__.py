@@ -17,7 +17,8 @@ from zoo.cli.listing import list_components
 from zoo.cli.plugins import plugins
 from zoo.cli.reconstruct import reconstruct
 from zoo.cli.train import train
-from zoo.errors import ZooError, printable
+from zoo.errors import TrainingInterrupted, ZooError, printable
+from zoo.runs import is_first_process
 
 
 class _OrderedGroup(click.Group):
@@ -52,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(error.format_message() + hint, error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         _fail("Stopped.", 128 + signal.SIGINT)
+    except TrainingInterrupted as error:
+        if not is_first_process():  # the first one speaks for all
+            sys.exit(error.exit_status)
+        _fail(str(error), error.exit_status)
     except ZooError as error:
         _fail(str(error), error.exit_status)
     except BrokenPipeError:  # the reader of our output has gone: nobody is left to tell

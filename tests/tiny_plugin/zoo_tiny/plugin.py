@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from zoo import DatasetSpec, hookimpl
+from zoo import DatasetSpec, ObjectiveSpec, hookimpl
 
 SHAPES = {"tiny": (1, 16, 16), "tiny-colour": (3, 17, 20), "tiny-small": (1, 8, 8)}
 
@@ -19,3 +19,8 @@ def zoo_datasets() -> Iterator[DatasetSpec]:
             licence="CC0-1.0",
             credit="The Autoencoder Zoo developers",
         )
+
+
+@hookimpl
+def zoo_objectives() -> Iterator[ObjectiveSpec]:
+    yield ObjectiveSpec(name="diverging", target="zoo_tiny.objectives:Diverging", summary="Its loss becomes NaN")

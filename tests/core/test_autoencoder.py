@@ -1,0 +1,201 @@
+"""An autoencoder is composed of encoder, objective and decoder, and says what it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import zoo
+from torch import Tensor, nn
+from zoo import Autoencoder, IncompatibleError, UsageError
+from zoo.autoencoder import build, dry_run, image_shape_of
+from zoo.registry import Component
+from zoo.specs import KINDS
+from zoo_mlp.networks import MLPDecoder, MLPEncoder
+from zoo_objectives.ae import AE
+from zoo_objectives.vae import VAE
+
+IMAGE_SHAPE = (1, 16, 16)
+
+
+def components_of(config: zoo.RunConfig) -> dict[Any, Component]:
+    return {kind: zoo.installed().get(kind, config.component(kind).name) for kind in KINDS}
+
+
+def built(image_shape: tuple[int, int, int] = IMAGE_SHAPE, **settings: Any) -> Autoencoder:
+    config = zoo.resolve({"encoder": "mlp", "dataset": "tiny", **settings})
+    return build(config, components_of(config), image_shape)
+
+
+def weights_of(model: nn.Module) -> Tensor:
+    return torch.cat([weight.flatten() for weight in model.state_dict().values()])
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(5, *IMAGE_SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+# Using one
+
+
+@pytest.mark.parametrize("objective", ["ae", "vae"])
+@pytest.mark.parametrize("latent_dim", [1, 7])
+def test_images_become_latents_and_latents_reconstructions(images: Tensor, objective: str, latent_dim: int) -> None:
+    model = built(objective=objective, latent_dim=latent_dim)
+    latents = model.encode(images)
+    assert latents.shape == (5, latent_dim)
+    assert model.decode(latents).shape == images.shape
+    assert torch.equal(model.reconstruct(images), model.decode(latents))
+
+
+def test_the_losses_are_the_objectives(images: Tensor) -> None:
+    model = built()
+    expected = nn.functional.mse_loss(model.reconstruct(images), images)
+    assert model(images).keys() == {"loss"}
+    assert torch.equal(model(images)["loss"], expected)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        torch.zeros(5, 1, 16, 17),
+        torch.zeros(5, 3, 16, 16),
+        torch.zeros(1, 16, 16),
+        torch.zeros(5, 256),
+        torch.tensor(0.0),
+    ],
+    ids=lambda tensor: str(tuple(tensor.shape)),
+)
+def test_images_of_another_shape_are_refused(bad: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"^images must be \(N, 1, 16, 16\) float in \[0, 1\], got"):
+        built().encode(bad)
+
+
+def test_pixels_from_0_to_255_are_refused_with_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"got \(5, 1, 16, 16\) torch\.uint8\. .*images\.float\(\) / 255\."):
+        built().reconstruct(torch.zeros(5, *IMAGE_SHAPE, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [torch.zeros(5, 4), torch.zeros(3), torch.zeros(5, 3, dtype=torch.int64)],
+    ids=["size", "no batch", "type"],
+)
+def test_latents_of_another_size_or_type_are_refused(bad: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"^latents must be \(N, 3\) float, got"):
+        built().decode(bad)
+
+
+def test_samples_are_decoded_draws_of_the_prior() -> None:
+    model = built(objective="vae")
+    latents = torch.randn(4, 3, generator=torch.Generator().manual_seed(9))
+    samples = model.sample(4, torch.Generator().manual_seed(9))
+    assert samples.shape == (4, *IMAGE_SHAPE)
+    assert torch.equal(samples, model.decode(latents))
+
+
+def test_an_objective_without_a_prior_gives_no_samples() -> None:
+    with pytest.raises(UsageError, match="has no prior to sample from"):
+        built(objective="ae").sample(1)
+
+
+# Building one
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    first = weights_of(built(seed=3))
+    torch.manual_seed(123)
+    assert torch.equal(weights_of(built(seed=3)), first)
+    assert not torch.equal(weights_of(built(seed=4)), first)
+
+
+def test_weights_are_drawn_for_the_encoder_and_then_for_the_decoder() -> None:
+    model = built(seed=3)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        parts = MLPEncoder(IMAGE_SHAPE, 3), MLPDecoder(3, IMAGE_SHAPE)
+    assert torch.equal(weights_of(model), torch.cat([weights_of(part) for part in parts]))
+
+
+def test_building_leaves_the_global_random_state_alone() -> None:
+    before = torch.get_rng_state()
+    built(seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_encoder_gives_as_many_features_as_the_objective_asks_for(images: Tensor) -> None:
+    assert built(objective="ae").encoder(images).shape == (5, 3)
+    assert built(objective="vae").encoder(images).shape == (5, 6)
+
+
+def test_options_reach_their_components() -> None:
+    model = built(
+        encoder={"name": "mlp", "options": {"hidden": [5, 4]}}, objective={"name": "vae", "options": {"beta": 2.5}}
+    )
+    assert [layer.out_features for layer in model.encoder.layers[::2]] == [5, 4, 6]
+    assert model.objective.beta == 2.5
+
+
+def test_parts_that_do_not_fit_the_images_are_refused() -> None:
+    with pytest.raises(IncompatibleError, match=r"^encoder 'conv' does not fit 1×8×8 images: .*16 to 256"):
+        built(image_shape=(1, 8, 8), encoder="conv")
+
+
+def test_a_dataset_says_the_shape_of_its_images() -> None:
+    assert image_shape_of(zoo.installed().get("dataset", "tiny-colour")) == (3, 17, 20)
+
+
+# Trying one
+
+
+class Fixed(nn.Module):
+    """Gives one tensor, whatever it gets."""
+
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, _: Tensor) -> Any:
+        return self.output
+
+
+@pytest.fixture
+def components() -> dict[Any, Component]:
+    return components_of(zoo.resolve({"encoder": "mlp", "dataset": "tiny"}))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_dry_run_leaves_the_model_as_it_was(components: dict[Any, Component], training: bool) -> None:
+    model = built().train(training)
+    weights, random_state = weights_of(model), torch.get_rng_state()
+    dry_run(model, components)
+    assert model.training is training
+    assert torch.equal(weights_of(model), weights)
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+@pytest.mark.parametrize("output", [torch.zeros(2, 4), torch.zeros(1, 3), torch.zeros(2, 3, 1), None], ids=repr)
+def test_an_encoder_of_another_size_is_refused(components: dict[Any, Component], output: Any) -> None:
+    model = Autoencoder(Fixed(output), AE(3), MLPDecoder(3, IMAGE_SHAPE), IMAGE_SHAPE, 3)
+    with pytest.raises(IncompatibleError, match=r"^encoder 'mlp' must give shape \(2, 3\), got"):
+        dry_run(model, components)
+
+
+def test_a_decoder_of_another_size_is_refused(components: dict[Any, Component]) -> None:
+    model = Autoencoder(MLPEncoder(IMAGE_SHAPE, 3), AE(3), MLPDecoder(3, (1, 8, 8)), IMAGE_SHAPE, 3)
+    with pytest.raises(IncompatibleError, match=r"must give shape \(2, 1, 16, 16\), got \(2, 1, 8, 8\)\.$"):
+        dry_run(model, components)
+
+
+def test_latents_of_another_size_are_refused(components: dict[Any, Component]) -> None:
+    model = Autoencoder(MLPEncoder(IMAGE_SHAPE, 8), VAE(4), MLPDecoder(4, IMAGE_SHAPE), IMAGE_SHAPE, 3)
+    with pytest.raises(IncompatibleError, match=r"must give shape \(2, 3\), got \(2, 4\)\.$"):
+        dry_run(model, components)
+
+
+def test_a_component_that_fails_is_named(components: dict[Any, Component]) -> None:
+    model = Autoencoder(MLPEncoder(IMAGE_SHAPE, 3), AE(3), MLPDecoder(4, IMAGE_SHAPE), IMAGE_SHAPE, 3)
+    with pytest.raises(IncompatibleError, match=r"^decoder 'mlp' fails on 1×16×16 images: "):
+        dry_run(model, components)

@@ -1,0 +1,610 @@
+"""Checkpoints come back bit for bit, and a file that is damaged, hostile or foreign is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+import safetensors.torch
+import torch
+import zoo
+from torch import Tensor
+from zoo import Autoencoder, CheckpointError, MissingComponentError, checkpoint
+from zoo.autoencoder import build
+from zoo.registry import Component
+from zoo.specs import KINDS
+
+IMAGE_SHAPE = (1, 16, 16)
+HOSTILE = "evil\n\x1b[31mred\u202e\x00"
+Edit = Callable[[Any], None]
+
+
+@pytest.fixture(scope="module")
+def config() -> zoo.RunConfig:
+    encoder = {"name": "mlp", "options": {"hidden": [8]}}
+    return zoo.resolve({"encoder": encoder, "dataset": "tiny", "objective": "vae", "seed": 5})
+
+
+@pytest.fixture(scope="module")
+def components(config: zoo.RunConfig) -> dict[Any, Component]:
+    return {kind: zoo.installed().get(kind, config.component(kind).name) for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def metadata(config: zoo.RunConfig, components: dict[Any, Component]) -> checkpoint.Metadata:
+    return checkpoint.new_metadata(config, components, IMAGE_SHAPE, epoch=3)
+
+
+@pytest.fixture
+def model(config: zoo.RunConfig, components: dict[Any, Component]) -> Autoencoder:
+    """A model whose weights are not those that its seed gives."""
+    model = build(config, components, IMAGE_SHAPE)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+    return model
+
+
+@pytest.fixture
+def saved(tmp_path: Path, model: Autoencoder, metadata: checkpoint.Metadata) -> Path:
+    """A run directory's checkpoint."""
+    path = tmp_path / "run" / "model.safetensors"
+    path.parent.mkdir()
+    checkpoint.save(path, model, metadata)
+    return path
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(4, *IMAGE_SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def stops_if_it_blocks() -> Iterator[None]:
+    """Fail a test that waits for a reader or writer who never comes, where it would hang for ever."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("it blocks")
+
+    previous = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, previous)
+
+
+def refusal_of(path: Path) -> str:
+    """Return the one line with which a checkpoint is refused."""
+    with pytest.raises(CheckpointError) as refused:
+        zoo.load(path)
+    message = str(refused.value)
+    assert message.isprintable()
+    return message
+
+
+def forge(path: Path, *, metadata: Edit = lambda _: None, tensors: Edit = lambda _: None) -> Path:
+    """Edit a checkpoint as someone would who knows its format: the checksum is right again afterwards."""
+    raw = path.read_bytes()
+    record = json.loads(checkpoint._split(raw)[0]["__metadata__"]["autoencoder_zoo"])
+    weights = safetensors.torch.load(raw)
+    metadata(record)
+    tensors(weights)
+    entries = {"format": "pt", "autoencoder_zoo": json.dumps(record)}
+    entries["sha256"] = checkpoint._digest(*checkpoint._split(safetensors.torch.save(weights, entries)))
+    path.write_bytes(safetensors.torch.save(weights, entries))
+    return path
+
+
+def put(*keys: Any, value: Any) -> Edit:
+    """Return the edit that sets `record[key][key]… = value`."""
+
+    def edit(record: Any) -> None:
+        for key in keys[:-1]:
+            record = record[key]
+        record[keys[-1]] = value
+
+    return edit
+
+
+def with_header(raw: bytes, header: str) -> bytes:
+    """Return a safetensors file's bytes with another header."""
+    length = int.from_bytes(raw[:8], "little")
+    encoded = header.encode()
+    return len(encoded).to_bytes(8, "little") + encoded + raw[8 + length :]
+
+
+def header_of(raw: bytes) -> str:
+    return raw[8 : 8 + int.from_bytes(raw[:8], "little")].decode()
+
+
+class Trap:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+# What comes back
+
+
+def test_weights_come_back_bit_for_bit(saved: Path, model: Autoencoder) -> None:
+    loaded = zoo.load(saved).state_dict()
+    assert loaded.keys() == model.state_dict().keys()
+    for name, weight in model.state_dict().items():
+        assert loaded[name].dtype == weight.dtype
+        assert loaded[name].numpy().tobytes() == weight.numpy().tobytes()
+
+
+def test_a_loaded_model_is_in_eval_mode(saved: Path) -> None:
+    assert not any(module.training for module in zoo.load(saved).modules())
+
+
+def test_a_loaded_models_weights_are_frozen(saved: Path) -> None:
+    assert not any(parameter.requires_grad for parameter in zoo.load(saved).parameters())
+
+
+def test_encode_decode_and_reconstruct_are_deterministic(saved: Path, images: Tensor) -> None:
+    model = zoo.load(saved)
+    latents = model.encode(images)
+    assert torch.equal(model.encode(images), latents)
+    assert torch.equal(model.decode(latents), model.decode(latents))
+    assert torch.equal(model.reconstruct(images), model.decode(latents))
+
+
+def test_a_loaded_model_computes_what_the_saved_one_did(saved: Path, model: Autoencoder, images: Tensor) -> None:
+    assert torch.equal(zoo.load(saved).reconstruct(images), model.reconstruct(images))
+
+
+def test_loading_leaves_the_global_random_state_alone(saved: Path) -> None:
+    before = torch.get_rng_state()
+    zoo.load(saved)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_loading_leaves_the_gpus_random_state_alone(saved: Path) -> None:
+    before = torch.cuda.get_rng_state()
+    zoo.load(saved)
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+def test_metadata_says_all_that_rebuilds_the_model(saved: Path, config: zoo.RunConfig) -> None:
+    metadata = checkpoint.read(saved).metadata
+    version = metadata.versions["autoencoder-zoo"]
+    records = {kind: (c.name, c.distribution, c.version) for kind, c in metadata.components.items()}
+    assert metadata.config == config
+    assert metadata.config.encoder.options == {"hidden": [8]}
+    assert metadata.image_shape == IMAGE_SHAPE
+    assert metadata.value_range == (0.0, 1.0)
+    assert metadata.epoch == 3
+    assert metadata.versions["torch"] == torch.__version__
+    assert records == {
+        "encoder": ("mlp", "autoencoder-zoo", version),
+        "decoder": ("mlp", "autoencoder-zoo", version),
+        "objective": ("vae", "autoencoder-zoo", version),
+        "dataset": ("tiny", "zoo-tiny", "1.0"),
+    }
+
+
+@pytest.mark.parametrize("psnr", [21.5, float("inf")], ids=str)
+def test_test_metrics_come_back(tmp_path: Path, model: Autoencoder, metadata: checkpoint.Metadata, psnr: float) -> None:
+    """A perfect reconstruction has an infinite PSNR."""
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(path, model, metadata.model_copy(update={"test_metrics": {"psnr": psnr}}))
+    assert checkpoint.read(path).metadata.test_metrics == {"psnr": psnr}
+
+
+@pytest.mark.parametrize("as_text", [str, Path], ids=["text", "path"])
+def test_a_run_directory_and_its_file_are_the_same(saved: Path, images: Tensor, as_text: type) -> None:
+    from_directory, from_file = zoo.load(as_text(saved.parent)), zoo.load(as_text(saved))
+    assert torch.equal(from_directory.encode(images), from_file.encode(images))
+
+
+def test_a_file_copied_alone_elsewhere_loads(saved: Path, tmp_path: Path, model: Autoencoder, images: Tensor) -> None:
+    copied = shutil.copy(saved, tmp_path / "renamed.bin")
+    shutil.rmtree(saved.parent)
+    assert torch.equal(zoo.load(copied).encode(images), model.encode(images))
+
+
+def test_tied_weights_come_back(tmp_path: Path, model: Autoencoder, metadata: checkpoint.Metadata) -> None:
+    model.decoder.layers[2].bias = torch.nn.Parameter(torch.arange(256.0))
+    model.decoder.register_buffer("extra", model.decoder.layers[2].bias.detach())
+    checkpoint.save(tmp_path / "model.safetensors", model, metadata)
+    tensors = checkpoint.read(tmp_path / "model.safetensors").tensors
+    assert torch.equal(tensors["decoder.extra"], tensors["decoder.layers.2.bias"])
+
+
+def test_a_model_loads_where_its_dataset_is_not_installed(saved: Path, images: Tensor) -> None:
+    record = {"name": "gone", "distribution": "zoo-gone", "version": "1.0"}
+    forge(saved, metadata=put("components", "dataset", value=record))
+    assert zoo.load(saved).encode(images).shape == (4, 3)
+
+
+# What is refused: files that are no checkpoints
+
+
+def test_a_missing_path_is_refused(tmp_path: Path) -> None:
+    assert "No run directory or checkpoint at" in refusal_of(tmp_path / "missing")
+
+
+def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
+    assert "holds no model.safetensors" in refusal_of(tmp_path)
+
+
+def test_a_directory_named_like_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "x.safetensors"
+    directory.mkdir()
+    assert "holds no model.safetensors" in refusal_of(directory)
+
+
+def test_a_directory_in_the_models_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").mkdir()
+    refusal_of(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "nul\0byte"], ids=["too long", "NUL"])
+def test_a_path_that_cannot_be_is_refused(name: str) -> None:
+    refusal_of(Path(name))
+
+
+def test_an_empty_file_is_refused(saved: Path) -> None:
+    saved.write_bytes(b"")
+    assert "it is empty" in refusal_of(saved)
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path, stops_if_it_blocks: None) -> None:
+    os.mkfifo(tmp_path / "model.safetensors")
+    assert "not a regular file" in refusal_of(tmp_path)
+
+
+def test_a_device_is_refused(stops_if_it_blocks: None) -> None:
+    assert "not a regular file" in refusal_of(Path(os.devnull))
+
+
+def test_a_file_beyond_the_size_limit_is_refused_unread(saved: Path) -> None:
+    os.truncate(saved, checkpoint.MAX_FILE_BYTES + 1)  # a hole: it takes no room
+    assert f"at most {checkpoint.MAX_FILE_BYTES}" in refusal_of(saved)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file_is_refused(saved: Path) -> None:
+    saved.chmod(0)
+    assert "Permission denied" in refusal_of(saved)
+
+
+def _save_as_in_old_torch(trap: Trap, file: IO[bytes]) -> None:
+    torch.save(trap, file, _use_new_zipfile_serialization=False)
+
+
+def _load_unsafely(file: IO[bytes]) -> None:
+    torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize(
+    ("save", "unpickle"),
+    [(torch.save, _load_unsafely), (_save_as_in_old_torch, _load_unsafely), (pickle.dump, pickle.load)],
+    ids=["torch.save", "old torch.save", "pickle"],
+)
+def test_a_pickle_in_disguise_is_refused_and_never_unpickled(
+    tmp_path: Path, save: Callable[[Trap, IO[bytes]], None], unpickle: Callable[[IO[bytes]], Any]
+) -> None:
+    sprung = tmp_path / "sprung"
+    disguised = tmp_path / "model.safetensors"
+    with disguised.open("wb") as file:
+        save(Trap(sprung), file)
+    assert "never unpickles" in refusal_of(disguised)
+    assert not sprung.exists()
+    with disguised.open("rb") as file:
+        unpickle(file)
+    assert sprung.exists()  # the trap works
+
+
+def test_a_picture_in_disguise_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "picture.safetensors"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(200))
+    assert "is not a checkpoint of Autoencoder Zoo" in refusal_of(path)
+
+
+@pytest.mark.parametrize("entries", [None, {"format": "pt"}, {"format": "pt", "author": "someone"}])
+def test_a_safetensors_file_of_someone_else_is_named_as_such(tmp_path: Path, entries: dict[str, str] | None) -> None:
+    path = tmp_path / "foreign.safetensors"
+    safetensors.torch.save_file({"weight": torch.zeros(3)}, path, entries)
+    assert "is a safetensors file, but not one that Autoencoder Zoo wrote" in refusal_of(path)
+
+
+# What is refused: damage
+
+
+@pytest.mark.parametrize("kept", [1, 7, 8, 9, 100, -4000, -8, -1])
+def test_a_truncated_file_is_refused(saved: Path, kept: int) -> None:
+    saved.write_bytes(saved.read_bytes()[:kept])
+    refusal_of(saved)
+
+
+def test_a_file_with_something_appended_is_refused(saved: Path) -> None:
+    saved.write_bytes(saved.read_bytes() + b"\0")
+    refusal_of(saved)
+
+
+def test_a_flipped_bit_is_noticed_wherever_it_is(saved: Path) -> None:
+    whole = saved.read_bytes()
+    body = 8 + len(header_of(whole))
+    draw = random.Random(0)
+    bits = [draw.randrange(8 * body) for _ in range(300)] + [
+        draw.randrange(8 * body, 8 * len(whole)) for _ in range(100)
+    ]
+    for bit in [*range(64), *bits]:
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        saved.write_bytes(damaged)
+        refusal_of(saved)
+
+
+def test_an_edit_without_a_new_checksum_is_noticed(saved: Path) -> None:
+    raw = saved.read_bytes()
+    saved.write_bytes(with_header(raw, header_of(raw).replace('epoch\\":3', 'epoch\\":4')))
+    assert "checksum does not match" in refusal_of(saved)
+
+
+@pytest.mark.parametrize(
+    "text", ['"format":"pt"', '"encoder.layers.0.bias":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}']
+)
+def test_a_name_that_stands_twice_in_the_header_is_refused(saved: Path, text: str) -> None:
+    raw = saved.read_bytes()
+    header = header_of(raw)
+    if text not in header:
+        entry = json.dumps(json.loads(header)["encoder.layers.0.bias"], separators=(",", ":"))
+        text = f'"encoder.layers.0.bias":{entry}'
+    assert header.count(text) == 1
+    saved.write_bytes(with_header(raw, header.replace(text, f"{text},{text}")))
+    refusal_of(saved)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["[" * 100_000, '{"a":' * 100_000, "[]", "null", '{"__metadata__":null}', '{"__metadata__":[]}', '{"a":NaN}'],
+    ids=["deep list", "deep object", "list", "null", "null metadata", "list metadata", "NaN"],
+)
+def test_a_header_that_is_no_header_is_refused(saved: Path, header: str) -> None:
+    saved.write_bytes(with_header(saved.read_bytes(), header))
+    refusal_of(saved)
+
+
+def test_a_header_beyond_the_limit_is_refused(saved: Path) -> None:
+    raw = saved.read_bytes()
+    saved.write_bytes(with_header(raw, header_of(raw) + " " * checkpoint.MAX_HEADER_BYTES))
+    refusal_of(saved)
+
+
+# What is refused: contents, though the checksum is right
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_not_saved(saved: Path, model: Autoencoder, value: float) -> None:
+    before = saved.read_bytes()
+    with torch.no_grad():
+        model.decoder.layers[0].weight[0, 0] = value
+    with pytest.raises(CheckpointError, match=r"decoder\.layers\.0\.weight"):
+        checkpoint.save(saved, model, checkpoint.read(saved).metadata)
+    assert saved.read_bytes() == before
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_not_loaded(saved: Path, value: float) -> None:
+    forge(saved, tensors=lambda weights: weights["encoder.layers.0.bias"].fill_(value))
+    assert "'encoder.layers.0.bias'" in refusal_of(saved)
+
+
+def _reshape(weights: dict[str, Tensor]) -> None:
+    weights["encoder.layers.0.bias"] = torch.zeros(9)
+
+
+def _flatten(weights: dict[str, Tensor]) -> None:
+    weights["encoder.layers.0.weight"] = weights["encoder.layers.0.weight"].flatten()
+
+
+def _retype(weights: dict[str, Tensor]) -> None:
+    weights["encoder.layers.0.bias"] = torch.zeros(8, dtype=torch.float64)
+
+
+def _retype_exotic(weights: dict[str, Tensor]) -> None:
+    weights["encoder.layers.0.bias"] = torch.zeros(8, dtype=torch.float8_e8m0fnu)
+
+
+def _remove(weights: dict[str, Tensor]) -> None:
+    del weights["encoder.layers.0.bias"]
+
+
+def _add(weights: dict[str, Tensor]) -> None:
+    weights["encoder.layers.9.bias"] = torch.zeros(2)
+
+
+def _empty(weights: dict[str, Tensor]) -> None:
+    weights.clear()
+
+
+@pytest.mark.parametrize(
+    ("edit", "complaint"),
+    [
+        (_reshape, "'encoder.layers.0.bias'"),
+        (_flatten, "'encoder.layers.0.weight'"),
+        (_retype, "must be (8,) torch.float32, got (8,) torch.float64"),
+        (_retype_exotic, "F8_E8M0"),
+        (_remove, "lacks the weight 'encoder.layers.0.bias' (1 missing)"),
+        (_add, "unknown weight 'encoder.layers.9.bias' (1 unknown)"),
+        (_empty, "lacks the weight"),
+    ],
+)
+def test_weights_that_are_not_the_models_are_refused(saved: Path, edit: Edit, complaint: str) -> None:
+    assert complaint in refusal_of(forge(saved, tensors=edit))
+
+
+def _largest_of_all(record: Any) -> None:
+    record["image_shape"] = [65_536] * 3
+    record["config"]["latent_dim"] = 4096
+    record["config"]["encoder"]["options"]["hidden"] = []
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        put("config", "encoder", "options", "hidden", value=[10**9]),
+        put("config", "encoder", "options", "hidden", value=[8] * 1000),
+        put("config", "latent_dim", value=10**9),
+        put("image_shape", value=[65_536] * 3),
+        put("image_shape", value=[10**9] * 3),
+        _largest_of_all,
+    ],
+    ids=["wide layer", "many layers", "latent", "large images", "huge images", "all at once"],
+)
+def test_a_config_bomb_is_refused_before_anything_is_allocated(saved: Path, edit: Edit) -> None:
+    refusal_of(forge(saved, metadata=edit))
+
+
+def test_a_newer_format_asks_for_an_upgrade(saved: Path) -> None:
+    forge(saved, metadata=put("format_version", value=2))
+    assert "pip install --upgrade autoencoder-zoo" in refusal_of(saved)
+
+
+def test_a_component_that_is_not_installed_is_named_with_its_package(saved: Path) -> None:
+    record = {"name": "foo", "distribution": "zoo-foo", "version": "1.2"}
+    forge(saved, metadata=put("components", "encoder", value=record))
+    with pytest.raises(MissingComponentError) as missing:
+        zoo.load(saved)
+    assert str(missing.value) == "This checkpoint needs encoder 'foo' from zoo-foo 1.2: pip install zoo-foo"
+
+
+@pytest.mark.parametrize(
+    "distribution", ["zoo-foo; touch x", "zoo-foo --index-url http://evil.example", "$(touch x)", "-r x", ""]
+)
+def test_no_pip_command_is_made_of_text_that_is_no_distributions_name(saved: Path, distribution: str) -> None:
+    record = {"name": "foo", "distribution": distribution, "version": "1.2"}
+    message = refusal_of(forge(saved, metadata=put("components", "encoder", value=record)))
+    assert "pip install" not in message
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        put("components", "encoder", "name", value=HOSTILE),
+        put("components", "encoder", "distribution", value=HOSTILE),
+        put("components", "encoder", value={"name": "foo", "distribution": "zoo-foo", "version": HOSTILE}),
+        put("components", HOSTILE, value={"name": "mlp", "distribution": "autoencoder-zoo", "version": "1"}),
+        put("config", "encoder", "options", HOSTILE, value=1),
+        put("config", "encoder", "options", "hidden", value=HOSTILE),
+        put("config", "scheduler", value=HOSTILE),
+        put("config", HOSTILE, value=1),
+        put("epoch", value=HOSTILE),
+        put(HOSTILE, value=1),
+    ],
+)
+def test_hostile_text_in_the_metadata_stays_one_printable_line(saved: Path, edit: Edit) -> None:
+    assert len(refusal_of(forge(saved, metadata=edit))) < 1000
+
+
+@pytest.mark.parametrize("name", [HOSTILE, "../../etc/passwd", "a" * 100_000], ids=["escapes", "path", "long"])
+def test_hostile_names_of_weights_stay_one_printable_line(saved: Path, name: str) -> None:
+    forge(saved, tensors=put(name, value=torch.zeros(1)))
+    assert len(refusal_of(saved)) < 1000
+
+
+def test_a_hostile_name_of_the_file_stays_one_printable_line(saved: Path) -> None:
+    hostile = saved.rename(saved.with_name("evil\n\x1b[31m.safetensors"))
+    hostile.write_bytes(b"")
+    refusal_of(hostile)
+
+
+def _places(record: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of every value in nested JSON."""
+    items = record.items() if isinstance(record, dict) else enumerate(record) if isinstance(record, list) else ()
+    for key, value in items:
+        yield (*path, key)
+        yield from _places(value, (*path, key))
+
+
+def test_any_value_may_stand_anywhere_in_the_metadata_and_only_checkpoint_errors_come(saved: Path) -> None:
+    whole = saved.read_bytes()
+    record = json.loads(json.loads(header_of(whole))["__metadata__"]["autoencoder_zoo"])
+    refusals = []
+    for place in _places(record):
+        for value in (None, -1, 2**63, HOSTILE, [[]]):
+            saved.write_bytes(whole)
+            forge(saved, metadata=put(*place, value=value))
+            try:
+                zoo.load(saved)
+            except CheckpointError as error:
+                refusals.append(str(error))
+    assert len(refusals) > 100
+    assert all(map(str.isprintable, refusals))
+
+
+WATCHED_LOAD = """
+import json, pathlib, pickle, sys
+import zoo
+
+good, *hostile = sys.argv[1:]
+seen = []
+zoo.load(good)  # imports the components, and what torch itself imports late
+sys.addaudithook(lambda event, _: seen.append(event) if event in ("import", "pickle.find_class") else None)
+zoo.load(good)
+for path in hostile:
+    try:
+        zoo.load(path)
+    except zoo.CheckpointError:
+        seen.append("refused")
+before = list(seen)
+import trap
+pickle.loads(pickle.dumps(pathlib.PurePath("a")))
+print(json.dumps([before, seen[len(before):]]))
+"""
+
+
+def test_a_checkpoint_imports_and_unpickles_nothing(
+    saved: Path, tmp_path: Path, zoo_environment: dict[str, str]
+) -> None:
+    (tmp_path / "trap.py").write_text("def attack(): ...\n")
+    disguised = tmp_path / "pickle.safetensors"
+    disguised.write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    hostile = [str(disguised)]
+    for number, name in enumerate(["trap", "trap:attack", "trap.attack", "zoo_mlp.networks:MLPEncoder"]):
+        record = {"name": name, "distribution": "autoencoder-zoo", "version": "1"}
+        forged = Path(shutil.copy(saved, tmp_path / f"{number}.safetensors"))
+        forge(forged, metadata=lambda r, record=record: r["components"].update(encoder=record))
+        hostile.append(str(forged))
+    environment = zoo_environment | {"PYTHONPATH": str(tmp_path), "PYTHONWARNINGS": "default"}
+    command = [sys.executable, "-c", WATCHED_LOAD, str(saved), *hostile]
+    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    during_loads, afterwards = json.loads(output)
+    assert during_loads == ["refused"] * 5
+    assert set(afterwards) == {"import", "pickle.find_class"}  # the watch works
+
+
+# Writing
+
+
+@pytest.mark.parametrize("call", ["replace", "fsync"])
+def test_a_failed_save_leaves_the_old_file_whole_and_nothing_else(
+    saved: Path, model: Autoencoder, metadata: checkpoint.Metadata, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = saved.read_bytes()
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(saved, model, metadata.model_copy(update={"epoch": 4}))
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]

@@ -1,0 +1,196 @@
+"""Images keep their values, splits do not overlap, and order is a function of seed and epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+import zoo
+from torch.utils.data import DataLoader
+from torchvision.transforms import ToTensor
+from zoo import ConfigError, PluginError
+from zoo.data import (
+    Batch,
+    ImageDataset,
+    derive_seed,
+    evaluation_loader,
+    load_split,
+    split_validation,
+    to_float,
+    training_loader,
+)
+
+
+def numbered(count: int) -> ImageDataset:
+    """Return blank images whose labels are their indices."""
+    return ImageDataset(torch.zeros(count, 1, 2, 2, dtype=torch.uint8), torch.arange(count))
+
+
+def batches(loader: DataLoader[Batch], epoch: int = 0) -> list[list[int]]:
+    """Return the indices of an epoch's images, a list a batch."""
+    loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+    return [labels.tolist() for _, labels in loader]
+
+
+def flat(lists: Iterable[list[int]]) -> list[int]:
+    return list(chain.from_iterable(lists))
+
+
+# Values
+
+
+def test_floats_are_totensors_bit_for_bit() -> None:
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    expected = ToTensor()(pixels)
+    assert torch.equal(to_float(torch.from_numpy(pixels)[None]), expected)
+
+
+def test_turning_pixels_into_floats_leaves_them_as_they_are() -> None:
+    pixels = torch.tensor([0, 128, 255], dtype=torch.uint8)
+    to_float(pixels)
+    assert pixels.tolist() == [0, 128, 255]
+
+
+def test_a_batch_is_its_images_together() -> None:
+    dataset = load_split(zoo.installed().get("dataset", "tiny"), {}, "test")
+    images, labels = dataset.__getitems__([7, 3])
+    for position, index in enumerate([7, 3]):
+        image, label = dataset[index]
+        assert torch.equal(images[position], image)
+        assert labels[position] == label
+
+
+# Splits
+
+
+def test_a_split_is_what_the_dataset_gives() -> None:
+    component = zoo.installed().get("dataset", "tiny")
+    images, labels = component.load()("test").tensors
+    dataset = load_split(component, {}, "test")
+    assert torch.equal(dataset.images, images)
+    assert torch.equal(dataset.labels, labels)
+
+
+def test_a_dataset_of_pairs_is_read_item_by_item() -> None:
+    component = zoo.installed().get("dataset", "tiny-colour")
+    pairs = component.load()("test")
+    dataset = load_split(component, {}, "test")
+    assert dataset.images.shape == (128, 3, 17, 20)
+    assert torch.equal(dataset.images[5], pairs[5][0])
+    assert dataset.labels.tolist() == [label for _, label in pairs]
+
+
+def test_a_dataset_that_breaks_its_word_is_refused() -> None:
+    component = zoo.installed().get("dataset", "tiny")
+    with pytest.raises(
+        PluginError, match=r"dataset 'tiny', split 'train', must hold uint8 images .*got torch\.float32"
+    ):
+        load_split(component, {"broken": True}, "train")
+
+
+def test_an_unknown_split_is_refused_with_those_that_are() -> None:
+    component = zoo.installed().get("dataset", "tiny")
+    with pytest.raises(ConfigError, match=r"has no split 'validation'\. Its splits: train, test\."):
+        load_split(component, {}, "validation")
+
+
+def test_validation_images_are_cut_off_without_overlap_or_loss() -> None:
+    train, validation = split_validation(numbered(100), 0.1, seed=0)
+    assert (len(train), len(validation)) == (90, 10)
+    assert sorted([*train.indices, *validation.indices]) == list(range(100))
+
+
+def test_validation_images_are_decided_by_the_seed_alone() -> None:
+    _, first = split_validation(numbered(100), 0.1, seed=0)
+    torch.manual_seed(123)
+    _, again = split_validation(numbered(100), 0.1, seed=0)
+    _, other = split_validation(numbered(100), 0.1, seed=1)
+    assert list(first.indices) == list(again.indices)
+    assert list(first.indices) != list(other.indices)
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.999])
+def test_a_fraction_that_leaves_a_part_empty_is_refused(fraction: float) -> None:
+    with pytest.raises(ConfigError, match=f"validation_fraction={fraction} leaves a part empty: 100 images"):
+        split_validation(numbered(100), fraction, seed=0)
+
+
+# Order
+
+
+def test_an_epoch_shows_every_image_once() -> None:
+    epoch = batches(training_loader(numbered(100), 32, seed=0))
+    assert [len(batch) for batch in epoch] == [32, 32, 32, 4]
+    assert sorted(flat(epoch)) == list(range(100))
+
+
+def test_order_is_a_function_of_seed_and_epoch() -> None:
+    first = training_loader(numbered(100), 32, seed=0)
+    expected = {epoch: batches(first, epoch) for epoch in (0, 1)}
+    torch.manual_seed(123)
+    assert {epoch: batches(training_loader(numbered(100), 32, seed=0), epoch) for epoch in (1, 0)} == expected
+
+
+def test_order_differs_between_epochs_and_between_seeds() -> None:
+    orders = [batches(training_loader(numbered(100), 32, seed), epoch) for seed in (0, 1) for epoch in (0, 1)]
+    assert len({str(order) for order in orders}) == 4
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_processes_together_see_the_batches_of_one(world_size: int) -> None:
+    alone = batches(training_loader(numbered(100), 32, seed=0), epoch=3)
+    shares = [batches(training_loader(numbered(100), 32, 0, world_size, rank), epoch=3) for rank in range(world_size)]
+    together = [sorted(flat(parts)) for parts in zip(*shares, strict=True)]
+    assert together == [sorted(batch) for batch in alone]
+
+
+def test_processes_that_cannot_share_equally_leave_out_less_than_one_image_each() -> None:
+    shares = [batches(training_loader(numbered(101), 30, 0, 3, rank)) for rank in range(3)]
+    assert [len(flat(share)) for share in shares] == [33, 33, 33]
+    assert len(set(flat(map(flat, shares)))) == 99
+
+
+def test_a_batch_that_cannot_be_shared_is_refused() -> None:
+    with pytest.raises(ConfigError, match="batch_size=33 cannot be shared equally by 2 processes"):
+        training_loader(numbered(100), 33, 0, world_size=2)
+
+
+def test_a_batch_larger_than_the_dataset_is_refused() -> None:
+    with pytest.raises(ConfigError, match="batch_size=101 is more than the 100 training images"):
+        training_loader(numbered(100), 101, 0)
+
+
+def test_a_batch_as_large_as_the_dataset_is_taken() -> None:
+    assert [len(batch) for batch in batches(training_loader(numbered(100), 100, 0))] == [100]
+
+
+def test_evaluation_keeps_the_datasets_order() -> None:
+    assert flat(batches(evaluation_loader(numbered(600)))) == list(range(600))
+
+
+def test_processes_evaluate_each_image_once() -> None:
+    shares = [flat(batches(evaluation_loader(numbered(600), 2, rank))) for rank in range(2)]
+    assert sorted(flat(shares)) == list(range(600))
+
+
+@pytest.mark.parametrize("loader", [training_loader(numbered(100), 32, seed=0), evaluation_loader(numbered(100))])
+def test_iterating_leaves_the_global_random_state_alone(loader: DataLoader[Batch]) -> None:
+    before = torch.get_rng_state()
+    batches(loader)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# Seeds
+
+
+def test_a_derived_seed_is_a_function_of_its_arguments() -> None:
+    assert derive_seed(0, "order") == derive_seed(0, "order")
+    assert len({derive_seed(0, "order"), derive_seed(1, "order"), derive_seed(0, "val"), derive_seed(0, "val", 1)}) == 4
+
+
+@pytest.mark.parametrize("seed", [0, 2**63 - 1])
+def test_a_derived_seed_is_one_that_torch_takes(seed: int) -> None:
+    assert torch.Generator().manual_seed(derive_seed(seed, "order")).initial_seed() == derive_seed(seed, "order")

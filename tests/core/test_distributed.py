@@ -1,0 +1,47 @@
+"""Two CPU processes over gloo train as one does."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ZOO = str(Path(sys.executable).with_name("zoo"))
+TORCHRUN = str(Path(sys.executable).with_name("torchrun"))
+TRAIN = ["train", "--encoder", "mlp", "--dataset", "tiny", "--batch-size", "64", "--epochs", "3", "--accelerator", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def one_process_losses(zoo_environment, tmp_path_factory):
+    return losses([ZOO, *TRAIN], tmp_path_factory.mktemp("one"), zoo_environment)
+
+
+def losses(command, directory, environment):
+    """Run a training in a real process and return its training and validation loss for each epoch."""
+    quiet = {name: value for name, value in environment.items() if name != "PYTHONWARNINGS"}  # torchrun's own
+    result = subprocess.run([*command, "--output", "run"], cwd=directory, env=quiet, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("test  mse") == 1
+    with (directory / "run" / "metrics.csv").open() as file:
+        return [(float(row["train_loss"]), float(row["val_loss"])) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param([ZOO, *TRAIN, "--devices", "2", "--strategy", "ddp"], id="devices"),
+        pytest.param([TORCHRUN, "--nproc-per-node", "2", ZOO, *TRAIN], id="torchrun"),
+    ],
+)
+def test_two_processes_have_the_losses_of_one(command, one_process_losses, tmp_path, zoo_environment):
+    both = zip(losses(command, tmp_path, zoo_environment), one_process_losses, strict=True)
+    for two, one in both:
+        assert two == pytest.approx(one, abs=1e-5)
+
+
+def test_a_batch_that_two_processes_cannot_share_is_refused(run_zoo):
+    result = run_zoo(*TRAIN, "--devices", 2, "--batch-size", 63, "--epochs", 1)
+    assert (result.status, result.stderr) == (2, "zoo: batch_size=63 cannot be shared equally by 2 processes.\n")
+
+

@@ -1,0 +1,96 @@
+"""The exception tree is the one that its module draws, and messages stay on one line."""
+
+import inspect
+import re
+import signal
+
+import pytest
+from zoo import errors
+from zoo.errors import TrainingInterrupted, ZooError, did_you_mean, printable
+
+BRANCH = re.compile(r"^(?P<indent>[│├└─ ]*)(?P<name>[A-Z]\w+) {2,}(?P<text>.+)$", re.MULTILINE)
+CLASSES = {
+    name: value for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, ZooError)
+}
+
+
+def drawn_tree() -> dict[str, str]:
+    """Return each drawn class and the one that it hangs from."""
+    path: list[str] = ["Exception"]
+    parents = {}
+    for branch in branches():
+        depth = len(branch["indent"]) // 4
+        path[depth + 1 :] = [branch["name"]]
+        parents[branch["name"]] = path[depth]
+    return parents
+
+
+def drawn_statuses() -> dict[str, set[int]]:
+    """Return the exit statuses of each class: its own where they are drawn, else its parent's."""
+    texts = {branch["name"]: branch["text"].partition("exit status")[2] for branch in branches()}
+    own = {name: {int(number) for number in re.findall(r"\d+", text)} for name, text in texts.items()}
+    parents = drawn_tree()
+
+    def status(name: str) -> set[int]:
+        return own[name] or status(parents[name])
+
+    return {name: status(name) for name in own}
+
+
+def branches() -> list[re.Match[str]]:
+    return list(BRANCH.finditer(errors.__doc__ or ""))
+
+
+def test_the_drawn_tree_holds_every_class_under_its_real_parent():
+    assert drawn_tree() == {name: value.__base__.__name__ for name, value in CLASSES.items()}
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES.keys() - {"TrainingInterrupted"}))
+def test_a_class_has_the_drawn_exit_status(name):
+    assert {CLASSES[name]("message").exit_status} == drawn_statuses()[name]
+
+
+def test_an_interrupted_training_has_the_exit_status_of_its_signal():
+    statuses = {TrainingInterrupted("message", number).exit_status for number in (signal.SIGINT, signal.SIGTERM)}
+    assert statuses == drawn_statuses()["TrainingInterrupted"] == {130, 143}
+
+
+def test_an_interrupted_training_means_ctrl_c_unless_told_otherwise():
+    assert TrainingInterrupted("message").exit_status == 130
+
+
+def test_a_close_name_is_suggested():
+    assert did_you_mean("mpl", ["conv", "mlp"]) == " Did you mean 'mlp'?"
+
+
+@pytest.mark.parametrize("known", [[], ["conv", "resnet"]], ids=["nothing known", "nothing close"])
+def test_no_name_is_suggested_where_none_is_close(known):
+    assert did_you_mean("mpl", known) == ""
+
+
+def test_only_the_closest_name_is_suggested():
+    assert did_you_mean("hiden", ["hide", "hidden", "hiding"]) == " Did you mean 'hidden'?"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("two\nlines", r"two\nlines"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("right\u202eto left", r"right\u202eto left"),
+        ("line\u2028separator", r"line\u2028separator"),
+        ("half a \ud83d pair", r"half a \ud83d pair"),
+        ("28×28 é 数", "28×28 é 数"),
+        (ValueError("no luck"), "no luck"),
+    ],
+)
+def test_text_from_outside_is_shown_on_one_line(text, shown):
+    assert printable(text) == shown
+
+
+def test_long_text_is_cut_to_the_limit():
+    assert printable("x" * 11, limit=10) == "x" * 9 + "…"
+
+
+def test_text_of_just_the_limit_is_whole():
+    assert printable("x" * 10, limit=10) == "x" * 10

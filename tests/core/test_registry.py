@@ -1,0 +1,425 @@
+"""Plugins are found, a broken one is named and harms no other, and a name means one component or is an error."""
+
+import json
+import os
+import re
+
+import pytest
+from conftest import write_distribution
+from zoo.errors import AmbiguousComponentError, PluginError, UnknownComponentError
+from zoo.registry import DISTRIBUTION, Component, Plugin, Problem, Registry, discover
+from zoo.specs import KINDS, DatasetSpec, DecoderSpec, EncoderSpec, ObjectiveSpec
+
+HEAD = "from zoo import DecoderSpec, EncoderSpec, hookimpl\n"
+SPEC = 'Spec(name="patch", target="nowhere:Nothing", summary="Patches")'
+GOOD = f"{HEAD}@hookimpl\ndef zoo_encoders():\n    yield Encoder{SPEC}\n"
+RAISES = f"{HEAD}@hookimpl\ndef zoo_encoders():\n    raise RuntimeError('no luck\\nat all')\n"
+
+BROKEN = {
+    "it does not import": ("import nowhere_to_be_found", "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
+    "it is not Python": ("def (", "SyntaxError: invalid syntax"),
+    "it exits": ("raise SystemExit(3)", "SystemExit: 3"),
+    "a hook raises": (RAISES, "RuntimeError: no luck at all"),
+    "a hook raises on the way": (GOOD + "    raise RuntimeError('no luck')", "RuntimeError: no luck"),
+    "a hook yields nonsense": (GOOD + "    yield 3", "zoo_encoders must yield EncoderSpec, got 3"),
+    "a hook yields another kind": (
+        GOOD.replace("zoo_encoders", "zoo_decoders"),
+        "zoo_decoders must yield DecoderSpec, got EncoderSpec(name='patch'",
+    ),
+    "a hook yields a malformed spec": (GOOD.replace('"patch"', '"Patch!"'), "ValueError: name 'Patch!' must be"),
+    "a hook returns what is not iterable": (
+        GOOD.replace("yield", "return"),
+        "zoo_encoders must yield EncoderSpec, got EncoderSpec",
+    ),
+    "a hook forgets to yield": (GOOD.replace("yield", ""), "zoo_encoders must yield EncoderSpec"),
+    "a hook takes an argument": (GOOD.replace("zoo_encoders()", "zoo_encoders(settings)"), "zoo_encoders(settings)"),
+    "a misspelt hook": (GOOD.replace("zoo_encoders", "zoo_encoder"), "unknown hook 'zoo_encoder'"),
+    "a forgotten @hookimpl": (GOOD.replace("@hookimpl", ""), "is @hookimpl missing on zoo_encoders?"),
+    "a forgotten @hookimpl on one of two": (
+        f"{GOOD}\ndef zoo_decoders():\n    yield Decoder{SPEC}\n",
+        "is @hookimpl missing on zoo_decoders?",
+    ),
+    "no hook": ("", "no hook found: it defines none of zoo's hooks"),
+    "one name twice": (f"{GOOD}    yield Encoder{SPEC}\n", "it offers encoder 'patch' twice"),
+}
+each_broken_plugin = pytest.mark.parametrize(("source", "cause"), BROKEN.values(), ids=BROKEN)
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch, request):
+    """Install a distribution with a module for each plugin, ahead of all that is installed; return its directory."""
+
+    def install(distribution, *, requires=(), **sources):
+        site = tmp_path / distribution
+        modules = {plugin: re.sub(r"\W+", "_", f"{request.node.name}_{distribution}_{plugin}") for plugin in sources}
+        write_distribution(site, distribution, modules, requires=requires)
+        for plugin, source in sources.items():
+            (site / f"{modules[plugin]}.py").write_text(source, encoding="utf-8")
+        monkeypatch.syspath_prepend(site)
+        return site
+
+    return install
+
+
+@pytest.fixture
+def trace(tmp_path):
+    """A path, and the source of a module that makes it when it is imported and offers an encoder."""
+    path = tmp_path / "imported"
+    return path, f"import pathlib\npathlib.Path({str(path)!r}).touch()\n{GOOD}"
+
+
+def offered(registry):
+    """Return the qualified names of the encoders that a test installed."""
+    installed = {DISTRIBUTION, "zoo-tiny"}
+    return {c.qualified_name for c in registry.components("encoder") if c.plugin.distribution not in installed}
+
+
+def component(name, distribution=DISTRIBUTION, kind="encoder", target="nowhere:Nothing"):
+    """Return a component as a plugin of the distribution offers it."""
+    plain = {"name": name, "target": target, "summary": "A test's"}
+    data = {"image_shape": (1, 8, 8), "splits": {"train": 4, "test": 2}, "licence": "CC0-1.0", "credit": "Nobody"}
+    specs = {"encoder": EncoderSpec, "decoder": DecoderSpec, "objective": ObjectiveSpec}
+    spec = DatasetSpec(**plain, **data) if kind == "dataset" else specs[kind](**plain)
+    return Component(spec, Plugin("plugin", "nowhere", distribution, "1.0"))
+
+
+def test_a_third_partys_component_is_found(install):
+    install("zoo-patch", patch=GOOD)
+    assert offered(discover()) == {"zoo-patch:patch"}
+
+
+def test_a_distributions_name_is_normalised(install):
+    install("Zoo_Patch.Two", patch=GOOD)
+    assert offered(discover()) == {"zoo-patch-two:patch"}
+
+
+def test_a_plugin_may_have_nothing_to_offer(install):
+    install("zoo-patch", patch=GOOD.replace("yield", "return; yield"))
+    assert (discover().problems, offered(discover())) == ((), set())
+
+
+@each_broken_plugin
+def test_a_broken_plugin_is_reported_with_its_cause(install, source, cause):
+    install("zoo-broken", broken=source)
+    (problem,) = discover().problems
+    assert str(problem).startswith("plugin 'broken' (zoo-broken 1.0) was not loaded: ")
+    assert cause in problem.cause
+
+
+@each_broken_plugin
+def test_beside_a_broken_plugin_all_others_load(install, source, cause):
+    before = discover().components()
+    install("zoo-broken", broken=source)
+    assert discover().components() == before
+
+
+@each_broken_plugin
+def test_a_broken_plugin_is_raised_at_once_when_strict(install, source, cause):
+    install("zoo-broken", broken=source)
+    with pytest.raises(PluginError, match=re.escape(cause)):
+        discover(strict=True)
+
+
+def test_what_a_strict_discovery_raises_has_the_cause_in_its_traceback(install):
+    install("zoo-broken", broken=RAISES)
+    with pytest.raises(PluginError) as caught:
+        discover(strict=True)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_a_hook_that_is_interrupted_stops_the_discovery(install):
+    install("zoo-broken", broken="raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        discover()
+
+
+def test_a_cause_is_one_short_line(install):
+    install("zoo-broken", broken=RAISES.replace("no luck", "\\x1b[31m" + "no luck " * 1000))
+    (problem,) = discover().problems
+    assert str(problem).isprintable()
+    assert len(str(problem)) < 400
+
+
+def test_a_distribution_without_metadata_harms_no_other(install):
+    before = discover().components()
+    site = install("zoo-broken", broken=GOOD)
+    (site / "zoo_broken-1.0.dist-info" / "METADATA").unlink()
+    assert set(before) <= set(discover().components())
+
+
+def test_a_broken_plugin_is_one_line_on_stderr(install, run_zoo):
+    site = install("zoo-broken", broken=RAISES)
+    result = run_zoo("list", environment={"PYTHONPATH": str(site)})
+    assert result.stderr == "zoo: plugin 'broken' (zoo-broken 1.0) was not loaded: RuntimeError: no luck at all\n"
+    assert result.status == 0
+
+
+def test_a_plugin_that_exits_is_one_line_on_stderr(install, run_zoo):
+    site = install("zoo-broken", broken="raise SystemExit(3)")
+    result = run_zoo("list", environment={"PYTHONPATH": str(site)})
+    assert result.stderr == "zoo: plugin 'broken' (zoo-broken 1.0) was not loaded: SystemExit: 3\n"
+    assert result.status == 0
+
+
+def test_zoo_plugins_shows_a_broken_plugin_under_not_loaded(install, run_zoo):
+    site = install("zoo-broken", broken=RAISES)
+    result = run_zoo("plugins", environment={"PYTHONPATH": str(site)})
+    assert result.stdout.endswith("not loaded\n  broken  zoo-broken 1.0  RuntimeError: no luck at all\n")
+
+
+def test_zoo_plugins_verbose_shows_the_traceback(install, run_zoo):
+    site = install("zoo-broken", broken=RAISES)
+    result = run_zoo("plugins", "--verbose", environment={"PYTHONPATH": str(site)})
+    assert "Traceback (most recent call last):" in result.stdout
+    assert "in zoo_encoders" in result.stdout
+
+
+def test_zoo_plugins_as_json_has_the_cause(install, run_zoo):
+    site = install("zoo-broken", broken=RAISES)
+    result = run_zoo("plugins", "--json", environment={"PYTHONPATH": str(site)})
+    (plugin,) = json.loads(result.stdout)["not_loaded"]
+    assert (plugin["distribution"], plugin["cause"]) == ("zoo-broken", "RuntimeError: no luck at all")
+
+
+def test_asking_for_a_broken_plugins_component_gives_the_cause(install, run_zoo):
+    site = install("zoo-broken", broken=RAISES)
+    result = run_zoo("info", "encoder", "patch", environment={"PYTHONPATH": str(site)})
+    assert result.stderr.splitlines()[-1].endswith("Not loaded: zoo-broken 1.0 (RuntimeError: no luck at all).")
+    assert result.status == 2
+
+
+def test_zoo_strict_ends_the_program_at_the_first_broken_plugin(install, run_zoo):
+    site = install("zoo-broken", broken=RAISES)
+    result = run_zoo("list", environment={"PYTHONPATH": str(site), "ZOO_STRICT": "1"})
+    assert result.stderr == "zoo: plugin 'broken' (zoo-broken 1.0) was not loaded: RuntimeError: no luck at all\n"
+    assert (result.status, result.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("value", ["", "0"])
+def test_zoo_strict_can_be_switched_off(install, run_zoo, value):
+    site = install("zoo-broken", broken=RAISES)
+    assert run_zoo("list", environment={"PYTHONPATH": str(site), "ZOO_STRICT": value}).status == 0
+
+
+def test_a_blocked_plugin_is_no_failure_when_strict(install):
+    install("zoo-patch", patch=GOOD)
+    (problem,) = discover({"patch"}, strict=True).problems
+    assert problem.error is None
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        "autoencoder-zoo>=99",
+        "Autoencoder_Zoo >= 99",
+        "AUTOENCODER.ZOO>=99",
+        "autoencoder-zoo[demo]>=99",
+        "autoencoder-zoo>=99; python_version >= '3'",
+    ],
+)
+def test_a_plugin_for_another_version_is_reported_and_not_imported(install, trace, requirement):
+    path, source = trace
+    install("zoo-patch", requires=("numpy", requirement), patch=source)
+    (problem,) = discover().problems
+    assert problem.cause.startswith("it asks for autoencoder-zoo>=99, installed is ")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        "autoencoder-zoo",
+        "autoencoder-zoo>=0.1",
+        "autoencoder-zoo>=99; extra == 'future'",
+        "autoencoder-zoo>=99; python_version < '3'",
+        "autoencoder-zoo-extras>=99",
+        "zoo>=99",
+    ],
+)
+def test_a_plugin_for_this_version_is_loaded(install, requirement):
+    install("zoo-patch", requires=(requirement,), patch=GOOD)
+    assert offered(discover()) == {"zoo-patch:patch"}
+
+
+def test_a_requirement_that_cannot_be_read_is_reported(install):
+    install("zoo-patch", requires=("autoencoder-zoo at least 1",), patch=GOOD)
+    (problem,) = discover().problems
+    assert problem.cause.startswith("InvalidRequirement: ")
+
+
+def test_a_built_in_is_never_shadowed(install):
+    install("zoo-copy", copy=GOOD.replace('"patch"', '"mlp"'))
+    assert discover().get("encoder", "mlp").plugin.built_in
+
+
+@pytest.mark.parametrize("distribution", ["zoo-copy", DISTRIBUTION])
+def test_a_qualified_name_means_its_own_distribution_beside_a_built_in(install, distribution):
+    install("zoo-copy", copy=GOOD.replace('"patch"', '"mlp"'))
+    assert discover().get("encoder", f"{distribution}:mlp").plugin.distribution == distribution
+
+
+in_either_order = pytest.mark.parametrize("order", [("zoo-one", "zoo-two"), ("zoo-two", "zoo-one")], ids=" ".join)
+
+
+@in_either_order
+def test_a_name_that_two_third_parties_offer_is_an_error_when_used(install, order):
+    for distribution in order:
+        install(distribution, plugin=GOOD)
+    with pytest.raises(AmbiguousComponentError) as caught:
+        discover().get("encoder", "patch")
+    assert str(caught.value) == "Several plugins offer encoder 'patch': say 'zoo-one:patch' or 'zoo-two:patch'."
+
+
+@in_either_order
+def test_a_qualified_name_means_its_own_distribution_beside_a_third_party(install, order):
+    for distribution in order:
+        install(distribution, plugin=GOOD)
+    assert discover().get("encoder", "zoo-two:patch").plugin.distribution == "zoo-two"
+
+
+def test_a_name_that_two_third_parties_offer_is_listed_twice(install):
+    install("zoo-one", plugin=GOOD)
+    install("zoo-two", plugin=GOOD)
+    assert offered(discover()) == {"zoo-one:patch", "zoo-two:patch"}
+
+
+def test_one_name_from_two_plugins_of_one_distribution_is_reported(install):
+    install("zoo-patch", one=GOOD, two=GOOD)
+    assert any("encoder 'patch'" in problem.cause for problem in discover().problems)
+
+
+def test_one_name_for_two_kinds_is_no_clash(install):
+    install("zoo-patch", patch=f"{GOOD}@hookimpl\ndef zoo_decoders():\n    yield Decoder{SPEC}\n")
+    registry = discover()
+    assert {registry.get(kind, "patch").kind for kind in ("encoder", "decoder")} == {"encoder", "decoder"}
+
+
+@pytest.mark.parametrize("name", ["patch", "zoo-patch"], ids=["by plugin", "by distribution"])
+def test_a_blocked_plugin_is_not_imported(install, trace, name):
+    path, source = trace
+    install("zoo-patch", patch=source)
+    registry = discover({name})
+    assert offered(registry) == set()
+    assert not path.exists()
+
+
+def test_built_ins_only_imports_no_other_plugin(install, trace):
+    path, source = trace
+    install("zoo-patch", patch=source)
+    assert {c.plugin.distribution for c in discover(built_ins_only=True).components()} == {DISTRIBUTION}
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("value", ["patch", "zoo-patch", " other-thing , zoo-patch,"])
+def test_an_error_about_a_blocked_plugins_component_says_so(install, run_zoo, value):
+    site = install("zoo-patch", patch=GOOD)
+    result = run_zoo("info", "encoder", "patch", environment={"PYTHONPATH": str(site), "ZOO_BLOCK": value})
+    assert result.stderr.splitlines()[-1].endswith("Not loaded: zoo-patch 1.0 (blocked by ZOO_BLOCK).")
+    assert result.status == 2
+
+
+def test_a_blocked_plugin_is_no_news_on_stderr(install, run_zoo):
+    site = install("zoo-patch", patch=GOOD)
+    assert run_zoo("list", environment={"PYTHONPATH": str(site), "ZOO_BLOCK": "patch"}).stderr == ""
+
+
+def test_zoo_plugins_shows_a_blocked_plugin_under_not_loaded(install, run_zoo):
+    site = install("zoo-patch", patch=GOOD)
+    result = run_zoo("plugins", environment={"PYTHONPATH": str(site), "ZOO_BLOCK": "patch"})
+    assert result.stdout.endswith("not loaded\n  patch  zoo-patch 1.0  blocked by ZOO_BLOCK\n")
+
+
+def test_an_unknown_name_in_zoo_block_is_a_warning(run_zoo):
+    result = run_zoo("list", environment={"ZOO_BLOCK": "zoo-tinny"})
+    assert result.stderr == "zoo: ZOO_BLOCK names no installed plugin: 'zoo-tinny'. Did you mean 'zoo-tiny'?\n"
+    assert result.status == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment"),
+    [(["--no-plugins"], {}), ([], {"ZOO_NO_PLUGINS": "1"})],
+    ids=["flag", "environment"],
+)
+def test_without_plugins_there_are_built_ins_only(run_zoo, flags, environment):
+    result = run_zoo(*flags, "list", "--json", environment=environment)
+    assert {c["distribution"] for c in json.loads(result.stdout)} == {DISTRIBUTION}
+
+
+def test_without_plugins_an_error_about_their_component_says_so(run_zoo):
+    result = run_zoo("--no-plugins", "info", "dataset", "tiny")
+    assert "Not loaded: zoo-tiny 1.0 (blocked by --no-plugins)." in result.stderr
+    assert result.status == 2
+
+
+def test_an_unknown_component_is_refused_with_a_close_name_and_the_installed_ones():
+    registry = Registry((), [component("mlp"), component("conv"), component("other", kind="decoder")], ())
+    with pytest.raises(UnknownComponentError) as caught:
+        registry.get("encoder", "mpl")
+    assert str(caught.value) == "No encoder 'mpl'. Did you mean 'mlp'? Installed: conv, mlp."
+
+
+def test_an_unknown_component_is_refused_with_the_plugins_that_were_not_loaded():
+    problems = [Problem(Plugin(name, "nowhere", f"zoo-{name}", "1.0"), "no luck") for name in ("one", "two")]
+    with pytest.raises(UnknownComponentError) as caught:
+        Registry((), (), problems).get("encoder", "patch")
+    expected = "No encoder 'patch'. Installed: none. Not loaded: zoo-one 1.0 (no luck); zoo-two 1.0 (no luck)."
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("name", ["zoo-other:mlp", f"{DISTRIBUTION}:other", f"{DISTRIBUTION}:", ":mlp", ""])
+def test_a_qualified_name_that_is_not_installed_is_unknown(name):
+    with pytest.raises(UnknownComponentError):
+        Registry((), [component("mlp")], ()).get("encoder", name)
+
+
+def test_a_component_of_another_kind_is_unknown():
+    with pytest.raises(UnknownComponentError):
+        Registry((), [component("mlp")], ()).get("decoder", "mlp")
+
+
+@pytest.mark.parametrize(
+    ("name", "there"), [("patch", True), ("zoo-one:patch", True), ("zoo-three:patch", False), ("mlp", False)]
+)
+def test_a_registry_has_a_name_though_it_is_ambiguous(name, there):
+    registry = Registry((), [component("patch", "zoo-one"), component("patch", "zoo-two")], ())
+    assert registry.has("encoder", name) is there
+
+
+def test_components_are_listed_by_kind_then_built_ins_then_name():
+    expected = [
+        component(name, distribution, kind)
+        for kind in KINDS
+        for name, distribution in [("b", DISTRIBUTION), ("c", DISTRIBUTION), ("a", "zoo-one"), ("a", "zoo-two")]
+    ]
+    assert Registry((), expected[::-1], ()).components() == tuple(expected)
+
+
+def test_listing_a_component_does_not_import_its_target(install, run_zoo):
+    site = install("zoo-patch", patch=GOOD)
+    result = run_zoo("list", "encoder", environment={"PYTHONPATH": str(site)})
+    assert (result.status, result.stderr) == (0, "")
+    assert "zoo-patch 1.0" in result.stdout
+
+
+def test_a_component_loads_its_target():
+    assert component("mlp", target="os.path:join").load() is os.path.join
+
+
+@pytest.mark.parametrize(
+    ("target", "cause"),
+    [
+        ("nowhere_to_be_found:Encoder", "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
+        ("os.path:Encoder", "AttributeError: module 'posixpath' has no attribute 'Encoder'"),
+    ],
+)
+def test_a_target_that_cannot_be_imported_is_the_plugins_fault(target, cause):
+    with pytest.raises(PluginError) as caught:
+        component("patch", "zoo-patch", target=target).load()
+    assert str(caught.value) == f"encoder 'patch' of zoo-patch 1.0 could not be imported from {target}: {cause}"
+
+
+def test_a_target_that_exits_is_the_plugins_fault(install):
+    site = install("zoo-patch", patch=GOOD)
+    (site / "target_that_exits.py").write_text("raise SystemExit(3)")
+    with pytest.raises(PluginError, match="SystemExit: 3"):
+        component("patch", "zoo-patch", target="target_that_exits:Encoder").load()

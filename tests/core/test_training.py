@@ -1,0 +1,210 @@
+"""`zoo.train`: every technique that it offers, on small generated images."""
+
+import itertools
+import json
+import sys
+
+import pytest
+import torch
+
+import zoo
+import zoo.training
+from zoo import checkpoint
+
+SETTINGS = {"encoder": "mlp", "dataset": "tiny", "batch_size": 64, "epochs": 2, "accelerator": "cpu"}
+
+
+@pytest.fixture
+def train(tmp_path):
+    numbers = itertools.count()
+    return lambda **settings: zoo.train(output=tmp_path / str(next(numbers)), quiet=True, **(SETTINGS | settings))
+
+
+def weights(run):
+    return checkpoint.read(run.directory).tensors
+
+
+def test_a_run_leaves_what_its_documentation_lists(train):
+    run = train()
+    names = {path.name for path in run.directory.iterdir()}
+    assert names == {"config.json", "model.safetensors", "metrics.csv", "reconstructions.png", "curves.png"}
+
+
+def test_the_history_has_a_row_an_epoch(train):
+    run = train(epochs=3)
+    assert [row["epoch"] for row in run.history] == [1, 2, 3]
+    assert {"train_loss", "val_loss", "lr", "images_per_second", "seconds"} <= run.history[0].keys()
+
+
+def test_training_lowers_the_loss(train):
+    run = train(epochs=6)
+    assert run.history[-1]["val_loss"] < 0.7 * run.history[0]["val_loss"]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "objective"), [*itertools.product(["mlp", "conv"], ["mlp", "conv"], ["ae", "vae"])]
+)
+def test_every_combination_trains(train, encoder, decoder, objective):
+    run = train(encoder=encoder, decoder=decoder, objective=objective, dataset="tiny-colour", epochs=1)
+    model = run.load()
+    images = torch.rand(2, 3, 17, 20)
+    assert model.reconstruct(images).shape == images.shape
+    assert model.encode(images).shape == (2, 3)
+
+
+def test_the_same_config_gives_the_same_weights(train):
+    first = train(objective="vae", seed=3)
+    again = zoo.train(first.config, output=first.directory.parent / "again", quiet=True)
+    assert all(torch.equal(first_, weights(again)[name]) for name, first_ in weights(first).items())
+
+
+def test_another_seed_gives_other_weights(train):
+    first, other = weights(train(seed=1)), weights(train(seed=2))
+    assert not torch.equal(first["encoder.layers.0.weight"], other["encoder.layers.0.weight"])
+
+
+def test_training_leaves_the_global_random_state_alone(train):
+    before = torch.get_rng_state()
+    train(epochs=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_test_split_is_read_only_after_training(train, monkeypatch):
+    events = []
+    load_split, finish = zoo.training.load_split, zoo.training._finish
+
+    def read(component, options, split):
+        events.append(split)
+        return load_split(component, options, split)
+
+    def finished(*arguments):
+        events.append("trained")
+        finish(*arguments)
+
+    monkeypatch.setattr(zoo.training, "load_split", read)
+    monkeypatch.setattr(zoo.training, "_finish", finished)
+    train()
+    assert events == ["train", "trained", "test"]
+
+
+def lr(run):
+    return [row["lr"] for row in run.history]
+
+
+def test_without_a_scheduler_the_learning_rate_stays(train):
+    assert lr(train(scheduler="none", lr=0.004)) == [0.004, 0.004]
+
+
+def test_one_cycle_rises_and_falls_to_nothing(train):
+    rates = lr(train(scheduler="one-cycle", epochs=5))
+    assert max(rates) > rates[0]
+    assert rates[-1] < 0.01 * max(rates)
+
+
+def test_one_cycle_rises_for_the_share_of_steps_that_warmup_gives(train):
+    rates = lr(train(scheduler="one-cycle", epochs=5, warmup=0.8, lr=0.01))
+    assert rates.index(max(rates)) == 3
+
+
+def test_cosine_falls_to_nothing(train):
+    rates = lr(train(scheduler="cosine", epochs=4))
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_warmup_multiplies_the_cosine(train):
+    rates = lr(train(scheduler="cosine", epochs=4, warmup=0.5, lr=0.01))
+    assert rates[0] == pytest.approx(0.01 * 0.8536 * 10 / 19, rel=0.05)
+    assert rates[1] == pytest.approx(0.01 * 0.5, rel=0.05)
+
+
+def test_plateau_halves_the_learning_rate_when_validation_stalls(train):
+    rates = lr(train(scheduler="plateau", epochs=6, lr=1e-6))
+    assert rates[0] == 1e-6
+    assert rates[-1] == 0.5e-6
+
+
+def test_early_stopping_ends_before_the_last_epoch(train):
+    run = train(epochs=20, scheduler="none", lr=1e-30, early_stopping=2)
+    assert len(run.history) == 3
+
+
+def test_the_moving_average_of_the_weights_is_what_is_kept(train):
+    settings = {"epochs": 1, "scheduler": "none"}
+    plain, average = weights(train(**settings)), weights(train(ema=0.9, **settings))
+    start = zoo.autoencoder.build(
+        (config := zoo.resolve(SETTINGS)),
+        {kind: zoo.installed().get(kind, config.component(kind).name) for kind in zoo.specs.KINDS},
+        (1, 16, 16),
+    ).state_dict()
+    name = "encoder.layers.0.weight"
+    moved_plain, moved_average = ((w[name] - start[name]).norm() for w in (plain, average))
+    assert 0 < moved_average < moved_plain
+
+
+def test_gradient_clipping_changes_the_steps(train):
+    settings = {"epochs": 1, "scheduler": "none"}
+    free, clipped = weights(train(**settings)), weights(train(gradient_clip=1e-4, **settings))
+    assert not torch.equal(free["encoder.layers.0.weight"], clipped["encoder.layers.0.weight"])
+
+
+def test_accumulating_two_batches_equals_one_of_twice_the_size(train):
+    settings = {"scheduler": "none", "epochs": 1, "validation_fraction": 0.2}  # 512 images: 8 or 4 whole batches
+    accumulated = weights(train(batch_size=64, accumulate=2, **settings))
+    whole = weights(train(batch_size=128, **settings))
+    assert all(torch.allclose(tensor, whole[name], atol=1e-5) for name, tensor in accumulated.items())
+
+
+def test_mixed_precision_keeps_float32_weights_near_those_of_full_precision(train):
+    mixed, full = train(precision="bf16-mixed"), train()
+    assert mixed.history[-1]["val_loss"] == pytest.approx(full.history[-1]["val_loss"], rel=0.05)
+    assert {tensor.dtype for tensor in weights(mixed).values()} == {torch.float32}
+
+
+def test_a_compiled_step_trains_like_a_plain_one(train):
+    compiled, plain = train(compile=True), train()
+    assert compiled.history[-1]["train_loss"] == pytest.approx(plain.history[-1]["train_loss"], rel=1e-4)
+
+
+def test_tensorboard_logs_beside_the_csv_file(train):
+    run = train(logger="tensorboard")
+    assert list((run.directory / "tensorboard").glob("events.out.tfevents.*"))
+    assert run.metrics_file.exists()
+
+
+def test_without_tensorboard_the_message_holds_the_pip_command(train, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(zoo.MissingDependencyError, match="pip install tensorboard"):
+        train(logger="tensorboard")
+
+
+def test_the_best_epoch_is_kept_not_the_last(train):
+    run = train(epochs=4, scheduler="none", lr=0.9)
+    losses = [row["val_loss"] for row in run.history]
+    assert checkpoint.read(run.directory).metadata.epoch == losses.index(min(losses)) + 1
+
+
+def test_divergence_names_epoch_and_step_and_keeps_the_last_good_weights(train, tmp_path):
+    with pytest.raises(zoo.TrainingDivergedError, match="training loss became nan at epoch 2, step 4"):
+        train(objective={"name": "diverging", "options": {"after": 12}})  # 9 batches an epoch
+    kept = checkpoint.read(tmp_path / "0")
+    assert kept.metadata.epoch == 1
+    assert kept.metadata.test_metrics is None
+
+
+def test_the_config_in_the_checkpoint_holds_every_option(train):
+    run = train(encoder={"name": "mlp", "options": {"hidden": "32,16"}})
+    stored = checkpoint.read(run.directory).metadata.config
+    assert stored.encoder.options == {"hidden": [32, 16]}
+    assert stored.decoder.options == {"hidden": [64]}
+    assert json.loads(run.config_file.read_text()) == stored.model_dump(mode="json")
+
+
+def test_validation_uses_the_same_noise_every_epoch(train):
+    run = train(objective="vae", scheduler="none", lr=1e-12)
+    assert run.history[0]["val_loss"] == pytest.approx(run.history[1]["val_loss"], abs=1e-9)
+
+
+def test_test_metrics_are_those_of_evaluate(train):
+    run = train()
+    assert zoo.evaluate(run.directory).metrics == pytest.approx(run.test_metrics)
