@@ -32,7 +32,9 @@ def write_distribution(
     folder = directory / f"{name.replace('-', '_')}-{version}.dist-info"
     folder.mkdir(parents=True)
     lines = [f"Requires-Dist: {requirement}" for requirement in requires]
-    (folder / "METADATA").write_text("\n".join(["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *lines]))
+    (folder / "METADATA").write_text(
+        "\n".join(["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *lines])
+    )
     points = [f"{point} = {module}" for point, module in entry_points.items()]
     (folder / "entry_points.txt").write_text("\n".join(["[zoo]", *points]))
 

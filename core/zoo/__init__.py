@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from zoo.errors import OutputError as OutputError
     from zoo.errors import PluginError as PluginError
     from zoo.errors import TrainingDivergedError as TrainingDivergedError
-    from zoo.errors import TrainingInterrupted as TrainingInterrupted
+    from zoo.errors import TrainingInterruptedError as TrainingInterruptedError
     from zoo.errors import UnknownComponentError as UnknownComponentError
     from zoo.errors import UsageError as UsageError
     from zoo.errors import ZooError as ZooError
@@ -63,7 +63,7 @@ _HOMES = {
         "OutputError",
         "PluginError",
         "TrainingDivergedError",
-        "TrainingInterrupted",
+        "TrainingInterruptedError",
         "UnknownComponentError",
         "UsageError",
         "ZooError",

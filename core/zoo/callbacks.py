@@ -21,7 +21,7 @@ from torch import Tensor
 
 from zoo import checkpoint
 from zoo.autoencoder import Autoencoder
-from zoo.errors import TrainingDivergedError, TrainingInterrupted
+from zoo.errors import TrainingDivergedError, TrainingInterruptedError
 
 GRACE_SECONDS = 4.0
 
@@ -150,7 +150,7 @@ class Interruption(Callback):
             return
         if trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(self.received)  # the other processes, which would wait for this one
-        raise TrainingInterrupted(f"Stopped by {self.received.name}.", self.received)
+        raise TrainingInterruptedError(f"Stopped by {self.received.name}.", self.received)
 
     def _watch(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -124,7 +124,9 @@ class Checkpoint:
             raise CheckpointError(f"{printable(self.path)} lacks the weight '{missing[0]}' ({len(missing)} missing).")
         if unexpected := sorted(self.tensors.keys() - expected.keys()):
             name = printable(unexpected[0])
-            raise CheckpointError(f"{printable(self.path)} holds an unknown weight '{name}' ({len(unexpected)} unknown).")
+            raise CheckpointError(
+                f"{printable(self.path)} holds an unknown weight '{name}' ({len(unexpected)} unknown)."
+            )
         for name, tensor in self.tensors.items():
             want, got = expected[name], tensor
             if want.shape != got.shape or want.dtype != got.dtype:
@@ -190,7 +192,9 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(path, metadata, tensors)
 
 
-def new_metadata(config: RunConfig, components: Mapping[Kind, Component], image_shape: ImageShape, epoch: int) -> Metadata:
+def new_metadata(
+    config: RunConfig, components: Mapping[Kind, Component], image_shape: ImageShape, epoch: int
+) -> Metadata:
     """Return the metadata of weights that were just kept, with the versions of this environment."""
     return Metadata(
         config=config,

@@ -45,7 +45,9 @@ class RunConfig(_Frozen):
     """
 
     encoder: ComponentConfig = Field(description="Encoder, see `zoo list encoder`.")
-    decoder: ComponentConfig = Field(description="Decoder; the encoder's name by default, where there is such a decoder.")
+    decoder: ComponentConfig = Field(
+        description="Decoder; the encoder's name by default, where there is such a decoder."
+    )
     objective: ComponentConfig = Field(
         ComponentConfig(name="ae"), description="What training minimises, see `zoo list objective`."
     )
@@ -123,7 +125,7 @@ def resolve(settings: Mapping[str, Any], registry: Registry | None = None) -> Ru
     except ValidationError as error:
         location = ".".join(map(str, error.errors()[0]["loc"]))
         raise ConfigError(f"{location}: {explain(error)}") from error
-    parts = {kind: _resolve_component(kind, config.component(kind), registry) for kind in KINDS}
+    parts: dict[str, Any] = {kind: _resolve_component(kind, config.component(kind), registry) for kind in KINDS}
     return config.model_copy(update=parts)
 
 
@@ -160,7 +162,9 @@ def _default_decoder(encoder: Any, registry: Registry) -> str:
     if not registry.has("encoder", name) or registry.has("decoder", name):
         return name
     known = ", ".join(c.name for c in registry.components("decoder"))
-    raise ConfigError(f"There is no decoder '{printable(name)}' to go with the encoder: --decoder NAME, one of: {known}.")
+    raise ConfigError(
+        f"There is no decoder '{printable(name)}' to go with the encoder: --decoder NAME, one of: {known}."
+    )
 
 
 def _resolve_component(kind: Kind, part: ComponentConfig, registry: Registry) -> ComponentConfig:

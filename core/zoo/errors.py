@@ -13,7 +13,7 @@ ZooError                          exit status 1
 │   └── MissingComponentError     the checkpoint needs a component that is not installed
 ├── MissingDependencyError        an optional dependency is not installed
 ├── TrainingDivergedError         the loss became NaN or infinite
-└── TrainingInterrupted           Ctrl-C or SIGTERM; exit status 130 or 143
+└── TrainingInterruptedError      Ctrl-C or SIGTERM; exit status 130 or 143
 
 Every message is one line, says what was wrong and, where there is one, what to type instead.
 """
@@ -85,7 +85,7 @@ class TrainingDivergedError(ZooError):
     """The loss became NaN or infinite."""
 
 
-class TrainingInterrupted(ZooError):
+class TrainingInterruptedError(ZooError):
     """Training was stopped by a signal, at a safe point between two batches."""
 
     def __init__(self, message: str, signal_number: int = signal.SIGINT) -> None:

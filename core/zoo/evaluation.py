@@ -61,12 +61,13 @@ def reconstruction_metrics(autoencoder: Autoencoder, images: Dataset[Batch]) -> 
     device = next(autoencoder.parameters()).device
     _, height, width = autoencoder.image_shape
     window = min(11, (min(height, width) - 1) // 2 * 2 + 1)
-    alone = {"sync_on_compute": False}  # the other processes of a distributed training do not evaluate
     metrics = {
-        "mse": MeanSquaredError(**alone).to(device),
-        "psnr": PeakSignalNoiseRatio(data_range=1.0, **alone).to(device),
-        "ssim": StructuralSimilarityIndexMeasure(data_range=1.0, kernel_size=window, **alone).to(device),
+        "mse": MeanSquaredError(),
+        "psnr": PeakSignalNoiseRatio(data_range=1.0),
+        "ssim": StructuralSimilarityIndexMeasure(data_range=1.0, kernel_size=window),
     }
+    for metric in metrics.values():
+        metric.to(device).sync_on_compute = False  # a distributed training's other processes do not evaluate
     with torch.inference_mode():
         for batch, _ in evaluation_loader(images):
             originals = batch.to(device)

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | bytearray) -> None:
     """Write a file so that a reader sees the old content or the new, whatever happens meanwhile.
 
     A temporary file in the same directory is written, flushed to the disk and renamed.

@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from zoo.errors import ConfigError, PluginError, did_you_mean, printable
 
 REQUIRED = inspect.Parameter.empty
+_FINITE = ConfigDict(allow_inf_nan=False)  # JSON has no NaN and no infinity
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Option:
             value = None
         elif isinstance(value, str) and _allows(self.annotation, tuple, list):
             value = [part.strip() for part in value.split(",") if part.strip()]
-        return TypeAdapter(self.annotation).validate_python(value)
+        return TypeAdapter(self.annotation, config=_FINITE).validate_python(value)
 
     def to_json(self, value: Any) -> Any:
         """Return a parsed value as JSON holds it."""
@@ -70,22 +70,31 @@ def options_of(target: Callable[..., object]) -> tuple[Option, ...]:
     Raises:
         PluginError: One has no annotation, or one that cannot be validated or stored as JSON.
     """
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
-    hints = typing.get_type_hints(function, include_extras=True)
+    function = target.__init__ if inspect.isclass(target) else target
     help_texts = _args_section(inspect.getdoc(function)) | _args_section(inspect.getdoc(target))
+    owner = getattr(target, "__qualname__", repr(target))
+    try:
+        parameters = inspect.signature(target, eval_str=True).parameters.values()
+    except Exception as error:  # evaluating its annotations runs the plugin's code
+        raise PluginError(f"the options of {owner} cannot be read: {type(error).__name__}: {error}") from error
     options = []
-    for parameter in inspect.signature(target).parameters.values():
+    for parameter in parameters:
         if parameter.kind is not parameter.KEYWORD_ONLY:
             continue
         name = parameter.name
-        if name not in hints:
-            raise PluginError(f"option '{name}' of {target.__qualname__} has no type annotation")
-        option = Option(name, hints[name], parameter.default, _description(hints[name]) or help_texts.get(name, ""))
+        annotation = parameter.annotation
+        if annotation is parameter.empty:
+            raise PluginError(f"option '{name}' of {owner} has no type annotation")
+        option = Option(name, annotation, parameter.default, _description(annotation) or help_texts.get(name, ""))
         try:
+            if option.default is not REQUIRED:
+                option.parse(option.default)
             option.schema()
-        except (PydanticSchemaGenerationError, PydanticUserError, PydanticSerializationError) as error:
-            reason = str(error).splitlines()[0]
-            raise PluginError(f"option '{name}' of {target.__qualname__} cannot be validated: {reason}") from error
+        except ValidationError as error:
+            raise PluginError(f"the default of option '{name}' of {owner} {explain(error)}") from error
+        except Exception as error:  # its type's own code may raise anything
+            reason = printable(str(error).partition("\n")[0])
+            raise PluginError(f"option '{name}' of {owner} cannot be validated: {reason}") from error
         options.append(option)
     return tuple(options)
 
@@ -135,6 +144,8 @@ def describe(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return " or ".join(map(str, schema["enum"]))
     if schema.get("type") == "array":
+        if "prefixItems" in schema:
+            return f"{len(schema['prefixItems'])} values: {', '.join(map(describe, schema['prefixItems']))}"
         count = f"up to {schema['maxItems']} " if "maxItems" in schema else ""
         items = schema.get("items")
         return f"{count}values, each {describe(items)}" if isinstance(items, Mapping) else f"{count}values"

@@ -30,8 +30,9 @@ def reconstruction_grid(autoencoder: Autoencoder, dataset: ImageDataset, path: P
     with torch.inference_mode():
         device = next(autoencoder.parameters()).device
         reconstructions = autoencoder.reconstruct(originals.to(device)).clamp(0, 1).cpu()
-    pairs = zip(originals.split(COLUMNS), reconstructions.split(COLUMNS), strict=True)
-    save_grid(torch.cat([row for pair in pairs for row in pair]), COLUMNS, path)
+    halves = (originals, reconstructions)
+    rows = [half[start : start + COLUMNS] for start in range(0, len(originals), COLUMNS) for half in halves]
+    save_grid(torch.cat(rows), COLUMNS, path)
 
 
 def save_grid(images: Tensor, columns: int, path: Path) -> None:

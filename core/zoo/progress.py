@@ -26,7 +26,12 @@ class Progress(Callback):
     def __init__(self, history: History) -> None:
         self.history = history
         self.console = Console(highlight=False, soft_wrap=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[status]}"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+        )
         self.bar = Bar(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -86,7 +86,7 @@ class Component:
         module, _, attribute = self.spec.target.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
                 f"{self} of {self.plugin.distribution} {self.plugin.version} could not be imported "
                 f"from {self.spec.target}: {_cause(error)}"
@@ -116,7 +116,9 @@ class Registry:
     def components(self, kind: Kind | None = None) -> tuple[Component, ...]:
         """Return the components of a kind (or all), by kind and name, built-ins first."""
         chosen = [c for c in self._components if kind is None or c.kind == kind]
-        return tuple(sorted(chosen, key=lambda c: (KINDS.index(c.kind), not c.plugin.built_in, c.name, c.qualified_name)))
+        return tuple(
+            sorted(chosen, key=lambda c: (KINDS.index(c.kind), not c.plugin.built_in, c.name, c.qualified_name))
+        )
 
     def get(self, kind: Kind, name: str) -> Component:
         """Return the component that `name` (or `distribution:name`) means.
@@ -172,6 +174,7 @@ def discover(blocked: Collection[str] = (), *, built_ins_only: bool = False, str
     plugins: list[Plugin] = []
     components: list[Component] = []
     problems: list[Problem] = []
+    taken: dict[tuple[Kind, str], Plugin] = {}
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         plugin = _plugin(entry_point)
         plugins.append(plugin)
@@ -180,8 +183,13 @@ def discover(blocked: Collection[str] = (), *, built_ins_only: bool = False, str
             continue
         try:
             _check_version(entry_point)
-            components += [Component(spec, plugin) for spec in _specs(entry_point)]
-        except Exception as error:
+            offered = [Component(spec, plugin) for spec in _specs(entry_point)]
+            for component in offered:
+                if other := taken.get((component.kind, component.qualified_name)):
+                    raise PluginError(f"it offers {component}, as plugin '{other.name}' of its distribution does")
+            taken |= {(c.kind, c.qualified_name): plugin for c in offered}
+            components += offered
+        except (Exception, SystemExit) as error:  # one that exits harms no other
             problems.append(Problem(plugin, _cause(error), error))
             if strict:
                 raise PluginError(str(problems[-1])) from error
@@ -195,14 +203,15 @@ def _specs(entry_point: importlib.metadata.EntryPoint) -> list[ComponentSpec]:
     module = entry_point.load()
     manager.register(module)
     manager.check_pending()  # refuses a misspelt hook
-    if not manager.get_hookcallers(module):
-        unmarked = [name for name in dir(module) if name in {f"zoo_{kind}s" for kind in KINDS}]
-        hint = f"is @hookimpl missing on {' and '.join(unmarked)}?" if unmarked else "it defines none of zoo's hooks"
-        raise PluginError(f"no hook found: {hint}")
+    marked = {caller.name for caller in manager.get_hookcallers(module) or ()}
+    if unmarked := [name for kind in KINDS if (name := f"zoo_{kind}s") in vars(module) and name not in marked]:
+        raise PluginError(f"is @hookimpl missing on {' and '.join(unmarked)}?")
+    if not marked:
+        raise PluginError("no hook found: it defines none of zoo's hooks")
     specs: list[ComponentSpec] = []
     for kind in KINDS:
-        for yielded in getattr(manager.hook, f"zoo_{kind}s")():
-            specs += _checked(kind, yielded)
+        for implementation in getattr(manager.hook, f"zoo_{kind}s").get_hookimpls():
+            specs += _checked(kind, implementation.function())  # pluggy's own call would drop a forgotten yield's None
     seen: set[tuple[Kind, str]] = set()
     for spec in specs:
         if (spec.kind, spec.name) in seen:
@@ -223,7 +232,8 @@ def _checked(kind: Kind, yielded: Any) -> Iterator[ComponentSpec]:
 
 def _plugin(entry_point: importlib.metadata.EntryPoint) -> Plugin:
     distribution = entry_point.dist
-    name, version = (distribution.name, distribution.version) if distribution else ("unknown", "?")
+    name = (distribution and distribution.name) or "unknown"  # damaged metadata has None
+    version = (distribution and distribution.version) or "?"
     return Plugin(entry_point.name, entry_point.value, re.sub(r"[-_.]+", "-", name).lower(), version)
 
 
@@ -238,7 +248,7 @@ def _blocked(plugin: Plugin, blocked: Collection[str], built_ins_only: bool) -> 
 def _check_version(entry_point: importlib.metadata.EntryPoint) -> None:
     """Refuse a plugin whose own metadata asks for another version of this package."""
     requirements = (entry_point.dist and entry_point.dist.requires) or []
-    if not any("zoo" in requirement for requirement in requirements):
+    if not any("zoo" in requirement.lower() for requirement in requirements):
         return
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name

@@ -1,11 +1,11 @@
 """Run directories: what one training leaves behind.
 
-    runs/mnist-mlp-1/
-      config.json            the whole RunConfig; `zoo train --config` on it repeats the run
-      model.safetensors      best weights on validation; self-contained
-      metrics.csv            a row an epoch
-      reconstructions.png    originals over reconstructions, from the test split
-      curves.png             the losses over the epochs
+runs/mnist-mlp-1/
+  config.json            the whole RunConfig; `zoo train --config` on it repeats the run
+  model.safetensors      best weights on validation; self-contained
+  metrics.csv            a row an epoch
+  reconstructions.png    originals over reconstructions, from the test split
+  curves.png             the losses over the epochs
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def new_run(output: str | os.PathLike[str] | None, config: RunConfig) -> Iterato
             raise PermissionError(0, "Permission denied", str(directory))
     except OSError as error:
         where = printable(error.filename or path)
-        raise OutputError(f"Cannot make the run directory {where}: {error.strerror}. Choose another --output.") from error
+        raise OutputError(
+            f"Cannot make the run directory {where}: {error.strerror}. Choose another --output."
+        ) from error
     try:
         yield Run(directory)
     except BaseException:

@@ -104,9 +104,10 @@ class DatasetSpec(ComponentSpec):
         shape = self.image_shape
         if not (isinstance(shape, tuple) and len(shape) == 3 and all(_positive_int(n) for n in shape)):
             raise ValueError(f"image_shape of '{self.name}' must be (channels, height, width), got {shape!r}")
-        if not {"train", "test"} <= set(self.splits) or not all(map(_positive_int, self.splits.values())):
+        sizes = self.splits if isinstance(self.splits, Mapping) else {}
+        if not {"train", "test"} <= set(sizes) or not all(map(_positive_int, sizes.values())):
             raise ValueError(f"splits of '{self.name}' must give the sizes of 'train' and 'test', got {self.splits!r}")
-        if not self.licence.strip() or not self.credit.strip():
+        if not all(isinstance(text, str) and text.strip() for text in (self.licence, self.credit)):
             raise ValueError(f"dataset '{self.name}' must state its licence and whom to credit")
 
 

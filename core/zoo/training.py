@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments import TorchElasticEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, ReduceLROnPlateau
 
@@ -24,7 +24,7 @@ from zoo.autoencoder import Autoencoder, build, dry_run, image_shape_of
 from zoo.callbacks import Divergence, History, Interruption, KeepBest
 from zoo.config import RunConfig, resolve
 from zoo.data import derive_seed, evaluation_loader, load_split, split_validation, training_loader
-from zoo.errors import ConfigError, MissingDependencyError, TrainingDivergedError, TrainingInterrupted, printable
+from zoo.errors import ConfigError, MissingDependencyError, TrainingDivergedError, TrainingInterruptedError, printable
 from zoo.evaluation import reconstruction_metrics
 from zoo.files import write_atomically
 from zoo.pictures import reconstruction_grid, training_curves
@@ -104,7 +104,7 @@ def train(
         UsageError: A setting is wrong, the parts do not fit together, or the output is in use.
         DatasetError: The dataset's files cannot be had.
         TrainingDivergedError: The loss became NaN or infinite; the best weights so far are kept.
-        TrainingInterrupted: Ctrl-C or SIGTERM came; the best weights so far are kept.
+        TrainingInterruptedError: Ctrl-C or SIGTERM came; the best weights so far are kept.
     """
     config = resolve((config.model_dump() if config else {}) | settings)
     if logger == "tensorboard":
@@ -154,7 +154,7 @@ def fit(config: RunConfig, run: Run | None, *, quiet: bool, logger: LoggerName |
             if interruption.received is None:
                 raise
             where = f"Stopped by {interruption.received.name} in epoch {trainer.current_epoch + 1}."
-            raise TrainingInterrupted(f"{where} {_kept(run)}", interruption.received) from error
+            raise TrainingInterruptedError(f"{where} {_kept(run)}", interruption.received) from error
         run = Run(Path(trainer.strategy.broadcast(str(run.directory) if run else "")))
     if trainer.is_global_zero:
         _finish(run, components["dataset"], trainer.strategy.root_device)

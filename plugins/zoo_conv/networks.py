@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Annotated
 
@@ -29,7 +30,7 @@ class ConvEncoder(nn.Module):
         super().__init__()
         stages = _stages(image_shape, width)
         layers: list[nn.Module] = []
-        for (inputs, *_), (outputs, *_) in zip(stages, stages[1:], strict=False):
+        for (inputs, *_), (outputs, *_) in itertools.pairwise(stages):
             layers += [nn.Conv2d(inputs, outputs, kernel_size=3, stride=2, padding=1), nn.ReLU()]
         self.convolutions = nn.Sequential(*layers)
         self.project = nn.Linear(math.prod(stages[-1]), out_features)
@@ -58,7 +59,7 @@ class ConvDecoder(nn.Module):
         self.first_maps = stages[0]
         self.expand = nn.Linear(latent_dim, math.prod(stages[0]))
         layers: list[nn.Module] = []
-        for (inputs, *_), (outputs, height, width_) in zip(stages, stages[1:], strict=False):
+        for (inputs, *_), (outputs, height, width_) in itertools.pairwise(stages):
             even = (1 - height % 2, 1 - width_ % 2)  # an even side lost nothing when it was halved
             layers += [nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=even)]
         self.convolutions = nn.Sequential(*layers)
@@ -72,7 +73,7 @@ class ConvDecoder(nn.Module):
 def _stages(image_shape: tuple[int, int, int], width: int) -> list[tuple[int, int, int]]:
     """Return (channels, height, width) from the image to the smallest maps."""
     channels, height, image_width = image_shape
-    if channels not in (1, 3) or not (16 <= min(height, image_width) and max(height, image_width) <= 256):
+    if channels not in (1, 3) or not (min(height, image_width) >= 16 and max(height, image_width) <= 256):
         raise ValueError("it takes 1 or 3 channels and sides from 16 to 256")
     stages = [image_shape]
     while min(height, image_width) > 4:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Annotated
 
@@ -45,11 +46,11 @@ class MLPDecoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         pixels: Tensor = self.layers(latents)  # (N, latent_dim) → (N, C·H·W)
-        return pixels.unflatten(1, self.image_shape)  # (N, C, H, W)
+        return pixels.view(-1, *self.image_shape)  # (N, C, H, W)
 
 
 def _perceptron(sizes: list[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])

@@ -17,7 +17,6 @@ import numpy as np
 import platformdirs
 import torch
 from torch.utils.data import TensorDataset
-
 from zoo import DatasetError, write_atomically
 
 _STEMS = {"train": "train", "test": "t10k"}
@@ -51,7 +50,9 @@ def _unpacked(name: str, directory: Path) -> bytearray:
             return content
     content = _packed(name)
     if hashlib.sha256(content).hexdigest() != expected:
-        raise DatasetError(f"{name}.xz in the installed package is damaged: pip install --force-reinstall autoencoder-zoo")
+        raise DatasetError(
+            f"{name}.xz in the installed package is damaged: pip install --force-reinstall autoencoder-zoo"
+        )
     with contextlib.suppress(OSError):
         directory.mkdir(parents=True, exist_ok=True)
         write_atomically(directory / name, content)

@@ -9,7 +9,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import mse_loss
-
 from zoo import Objective
 
 

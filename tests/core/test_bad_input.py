@@ -17,7 +17,10 @@ BAD_SETTINGS = {
     "unknown objective": ([*TRAIN, "--objective", "vea"], r"No objective 'vea'\. Did you mean 'vae'\?"),
     "unknown flag": ([*TRAIN, "--epoch-count", "3"], r"No such option '?--epoch-count"),
     "unknown command": (["trian"], r"No such command 'trian'"),
-    "unknown option": ([*TRAIN, "--set", "encoder.hiden=3"], r"Unknown option 'encoder\.hiden'\. Did you mean 'hidden'\?"),
+    "unknown option": (
+        [*TRAIN, "--set", "encoder.hiden=3"],
+        r"Unknown option 'encoder\.hiden'\. Did you mean 'hidden'\?",
+    ),
     "option of the wrong type": ([*TRAIN, "--set", "encoder.hidden=abc"], r"encoder\.hidden: must be a valid integer"),
     "option out of bounds": (
         [*TRAIN, "--set", "encoder.hidden=1000000000"],
@@ -30,11 +33,17 @@ BAD_SETTINGS = {
     "latent dim 0": ([*TRAIN, "--latent-dim", "0"], r"latent_dim: must be greater than or equal to 1"),
     "huge latent dim": ([*TRAIN, "--latent-dim", "1000000000"], r"latent_dim: must be less than or equal to 4096"),
     "lr NaN": ([*TRAIN, "--lr", "nan"], r"lr: must be"),
-    "no such scheduler": ([*TRAIN, "--scheduler", "cosin"], r"scheduler: must be 'none', 'one-cycle', 'cosine' or 'plateau'"),
+    "no such scheduler": (
+        [*TRAIN, "--scheduler", "cosin"],
+        r"scheduler: must be 'none', 'one-cycle', 'cosine' or 'plateau'",
+    ),
     "no such accelerator": ([*TRAIN, "--accelerator", "gpuu"], r"Lightning refuses these settings: .*gpuu"),
     "no such strategy": ([*TRAIN, "--strategy", "dpp"], r"Lightning refuses these settings: .*dpp"),
     "fp16 on a CPU": ([*TRAIN, "--accelerator", "cpu", "--precision", "16-mixed"], r"fp16 is not supported on CPU"),
-    "batch larger than the data": ([*TRAIN, "--batch-size", "1000"], r"batch_size=1000 is more than the 576 training images"),
+    "batch larger than the data": (
+        [*TRAIN, "--batch-size", "1000"],
+        r"batch_size=1000 is more than the 576 training images",
+    ),
     "images that the encoder cannot take": (
         ["train", "--encoder", "conv", "--dataset", "tiny-small"],
         r"encoder 'conv' does not fit 1×8×8 images: it takes 1 or 3 channels and sides from 16 to 256",
@@ -50,7 +59,9 @@ def test_a_bad_setting_is_refused(run_zoo, tmp_path, arguments, message):
     assert not list(tmp_path.glob("runs/*"))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"epochs": 1, "epoch": 2}', '{"encoder": {"name": 3}}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"epochs": 1, "epoch": 2}', '{"encoder": {"name": 3}}', "[" * 100_000]
+)
 def test_a_bad_config_file_is_refused(run_zoo, tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     assert_refused(run_zoo("train", "--dataset", "tiny", "--config", "config.json"), 2, "")

@@ -9,7 +9,19 @@ import pytest
 
 ZOO = str(Path(sys.executable).with_name("zoo"))
 TORCHRUN = str(Path(sys.executable).with_name("torchrun"))
-TRAIN = ["train", "--encoder", "mlp", "--dataset", "tiny", "--batch-size", "64", "--epochs", "3", "--accelerator", "cpu"]
+TRAIN = [
+    "train",
+    "--encoder",
+    "mlp",
+    "--dataset",
+    "tiny",
+    "--batch-size",
+    "64",
+    "--epochs",
+    "3",
+    "--accelerator",
+    "cpu",
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,5 +55,3 @@ def test_two_processes_have_the_losses_of_one(command, one_process_losses, tmp_p
 def test_a_batch_that_two_processes_cannot_share_is_refused(run_zoo):
     result = run_zoo(*TRAIN, "--devices", 2, "--batch-size", 63, "--epochs", 1)
     assert (result.status, result.stderr) == (2, "zoo: batch_size=63 cannot be shared equally by 2 processes.\n")
-
-

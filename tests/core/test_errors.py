@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from zoo import errors
-from zoo.errors import TrainingInterrupted, ZooError, did_you_mean, printable
+from zoo.errors import TrainingInterruptedError, ZooError, did_you_mean, printable
 
 BRANCH = re.compile(r"^(?P<indent>[│├└─ ]*)(?P<name>[A-Z]\w+) {2,}(?P<text>.+)$", re.MULTILINE)
 CLASSES = {
@@ -45,18 +45,18 @@ def test_the_drawn_tree_holds_every_class_under_its_real_parent():
     assert drawn_tree() == {name: value.__base__.__name__ for name, value in CLASSES.items()}
 
 
-@pytest.mark.parametrize("name", sorted(CLASSES.keys() - {"TrainingInterrupted"}))
+@pytest.mark.parametrize("name", sorted(CLASSES.keys() - {"TrainingInterruptedError"}))
 def test_a_class_has_the_drawn_exit_status(name):
     assert {CLASSES[name]("message").exit_status} == drawn_statuses()[name]
 
 
 def test_an_interrupted_training_has_the_exit_status_of_its_signal():
-    statuses = {TrainingInterrupted("message", number).exit_status for number in (signal.SIGINT, signal.SIGTERM)}
-    assert statuses == drawn_statuses()["TrainingInterrupted"] == {130, 143}
+    statuses = {TrainingInterruptedError("message", number).exit_status for number in (signal.SIGINT, signal.SIGTERM)}
+    assert statuses == drawn_statuses()["TrainingInterruptedError"] == {130, 143}
 
 
 def test_an_interrupted_training_means_ctrl_c_unless_told_otherwise():
-    assert TrainingInterrupted("message").exit_status == 130
+    assert TrainingInterruptedError("message").exit_status == 130
 
 
 def test_a_close_name_is_suggested():

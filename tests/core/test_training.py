@@ -6,7 +6,6 @@ import sys
 
 import pytest
 import torch
-
 import zoo
 import zoo.training
 from zoo import checkpoint

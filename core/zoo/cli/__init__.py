@@ -17,7 +17,7 @@ from zoo.cli.listing import list_components
 from zoo.cli.plugins import plugins
 from zoo.cli.reconstruct import reconstruct
 from zoo.cli.train import train
-from zoo.errors import TrainingInterrupted, ZooError, printable
+from zoo.errors import TrainingInterruptedError, ZooError, printable
 from zoo.runs import is_first_process
 
 
@@ -47,13 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         status = app.main(arguments, prog_name="zoo", standalone_mode=False)
         sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f" See: {context.command_path} --help" if context else ""
         _fail(error.format_message() + hint, error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         _fail("Stopped.", 128 + signal.SIGINT)
-    except TrainingInterrupted as error:
+    except TrainingInterruptedError as error:
         if not is_first_process():  # the first one speaks for all
             sys.exit(error.exit_status)
         _fail(str(error), error.exit_status)

@@ -39,4 +39,9 @@ def plugins(verbose: bool, as_json: bool) -> None:
 
 
 def _facts(plugin: Plugin) -> dict[str, object]:
-    return {"name": plugin.name, "module": plugin.module, "distribution": plugin.distribution, "version": plugin.version}
+    return {
+        "name": plugin.name,
+        "module": plugin.module,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+    }

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from torch import Tensor
 from torch.nn.functional import mse_loss
-
 from zoo import Objective
 
 
