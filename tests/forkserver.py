@@ -10,8 +10,9 @@ import sys
 
 def main() -> None:
     import torchvision.utils  # noqa: F401
-    import zoo.training  # noqa: F401
     from torchmetrics import image  # noqa: F401
+
+    import zoo.training  # noqa: F401
 
     for line in sys.stdin:
         request = json.loads(line)

@@ -42,7 +42,7 @@ class ImageDataset(Dataset[Batch]):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         chosen = torch.tensor(indices)
-        return to_float(self.images[chosen]), self.labels[chosen]
+        return to_float(self.images.index_select(0, chosen)), self.labels.index_select(0, chosen)
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import numpy as np
 import platformdirs
 import torch
 from torch.utils.data import TensorDataset
+
 from zoo import DatasetError, write_atomically
 
 _STEMS = {"train": "train", "test": "t10k"}

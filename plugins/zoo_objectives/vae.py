@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import mse_loss
+
 from zoo import Objective
 
 

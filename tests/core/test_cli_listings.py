@@ -6,6 +6,7 @@ import shlex
 
 import click
 import pytest
+
 from zoo.cli import app
 from zoo.specs import KINDS
 

@@ -5,6 +5,7 @@ from typing import Annotated, get_args
 
 import pytest
 from pydantic import Field, ValidationError
+
 from zoo import AmbiguousComponentError, ConfigError, DatasetSpec, RunConfig, UnknownComponentError, UsageError, resolve
 from zoo.config import ComponentConfig, component_options, read_config
 from zoo.registry import Component, Plugin, Registry

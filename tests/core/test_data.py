@@ -8,9 +8,10 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
-import zoo
 from torch.utils.data import DataLoader
 from torchvision.transforms import ToTensor
+
+import zoo
 from zoo import ConfigError, PluginError
 from zoo.data import (
     Batch,

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-import zoo
 from pytorch_lightning.callbacks import Callback
 from torch import nn
+
+import zoo
 from zoo.autoencoder import build, image_shape_of
 from zoo.data import load_split, split_validation, training_loader
 from zoo.training import LitAutoencoder

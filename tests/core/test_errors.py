@@ -5,6 +5,7 @@ import re
 import signal
 
 import pytest
+
 from zoo import errors
 from zoo.errors import TrainingInterruptedError, ZooError, did_you_mean, printable
 

@@ -5,8 +5,9 @@ import math
 
 import pytest
 import torch
-import zoo
 from PIL import Image
+
+import zoo
 from zoo.data import load_split
 from zoo.pictures import save_grid
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import zoo
 from torch import Tensor
+
+import zoo
 from zoo import checkpoint
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "format_1"

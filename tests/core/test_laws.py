@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 import zoo
 
 ROOT = Path(__file__).parents[2]

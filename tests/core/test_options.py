@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
+
 from zoo.errors import ConfigError, PluginError
 from zoo.options import REQUIRED, describe, options_of, parse_options
 

@@ -5,6 +5,7 @@ import os
 import re
 
 import pytest
+
 from conftest import write_distribution
 from zoo.errors import AmbiguousComponentError, PluginError, UnknownComponentError
 from zoo.registry import DISTRIBUTION, Component, Plugin, Problem, Registry, discover

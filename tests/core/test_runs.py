@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 import zoo
 from zoo import OutputError
 from zoo.runs import Run, is_first_process, new_run

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+
 from zoo import DatasetSpec, DecoderSpec, EncoderSpec, ObjectiveSpec
 from zoo.specs import KINDS
 

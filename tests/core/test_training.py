@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+
 import zoo
 import zoo.training
 from zoo import checkpoint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+
 from zoo_conv.networks import ConvDecoder, ConvEncoder
 
 SHAPES = [

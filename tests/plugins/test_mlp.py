@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+
 from zoo_mlp.networks import MLPDecoder, MLPEncoder
 
 IMAGE_SHAPE = (1, 28, 28)

@@ -17,6 +17,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor
+
 from zoo import DatasetError
 from zoo_mnist.dataset import mnist
 
@@ -170,6 +171,15 @@ def test_a_directory_in_a_cached_files_place_is_done_without(tmp_path: Path) -> 
     (raw(tmp_path) / "t10k-images-idx3-ubyte" / "precious").mkdir(parents=True)
     check_test_split(mnist("test", root=str(tmp_path)).tensors)
     assert names(raw(tmp_path)) == TEST_FILES
+
+
+def test_a_full_disk_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    check_test_split(mnist("test", root=str(tmp_path)).tensors)
+    assert names(raw(tmp_path)) == set()
 
 
 def test_no_home_directory_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
+
 from zoo_mlp.networks import MLPDecoder, MLPEncoder
 from zoo_objectives.ae import AE
 from zoo_objectives.vae import VAE, gaussian_kl

@@ -15,9 +15,9 @@ from zoo.cli.common import json_option, print_json, run_argument, waiting, with_
 @click.option("--dataset", metavar="NAME", help="Another dataset of the same shape; the checkpoint's own by default.")
 @json_option
 def evaluate(run: str, dataset: str | None, as_json: bool) -> None:
-    """Evaluate RUN on its dataset's test split: MSE, PSNR (dB), SSIM.
+    """Evaluate RUN on its dataset's test split.
 
-    RUN is a run directory or a .safetensors file.
+    Prints MSE, PSNR (dB) and SSIM. RUN is a run directory or a .safetensors file.
     """
     with waiting("Evaluating…"):
         from zoo.evaluation import evaluate as evaluate_run

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 from torch.nn.functional import mse_loss
+
 from zoo import Objective
 
 
