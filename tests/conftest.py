@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ["OMP_NUM_THREADS"] = "1"  # torch's threads wait for each other badly on a busy machine
 TESTS = Path(__file__).parent
 TINY_PLUGIN = TESTS / "tiny_plugin"
 

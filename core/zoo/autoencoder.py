@@ -102,7 +102,7 @@ def build(config: RunConfig, components: Mapping[Kind, Component], image_shape: 
 
     latent_dim = config.latent_dim
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would seed every GPU too
         objective = make("objective", latent_dim)
         if not isinstance(objective, Objective):
             raise PluginError(f"{components['objective']} must be a zoo.Objective, got {type(objective).__name__}.")

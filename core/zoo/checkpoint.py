@@ -37,17 +37,18 @@ MAX_FILE_BYTES = 8 * 2**30
 MAX_HEADER_BYTES = 4 * 2**20
 
 Side = Annotated[int, Field(ge=1, le=65_536)]
+DistributionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=100)]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class ComponentRecord(_Record):
     """Which component a model was built from."""
 
     name: str
-    distribution: str
+    distribution: DistributionName  # it becomes part of a pip command that users are told to type
     version: str
 
 
@@ -110,11 +111,11 @@ class Checkpoint:
         try:
             with torch.device("meta"):
                 outline = build(self.metadata.config, components, self.metadata.image_shape)
-            self._compare(outline)
-            autoencoder = build(self.metadata.config, components, self.metadata.image_shape)
-            autoencoder.load_state_dict(dict(self.tensors), strict=True)
-        except UsageError as error:
-            raise CheckpointError(f"{printable(self.path)} does not fit its own config: {error}") from error
+        except (UsageError, RuntimeError) as error:  # RuntimeError: a size that no tensor can have
+            raise CheckpointError(f"{printable(self.path)} does not fit its own config: {printable(error)}") from error
+        self._compare(outline)
+        autoencoder = build(self.metadata.config, components, self.metadata.image_shape)
+        autoencoder.load_state_dict(dict(self.tensors), strict=True)
         return autoencoder.eval().requires_grad_(False)
 
     def _compare(self, outline: Autoencoder) -> None:
@@ -176,8 +177,8 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     name = printable(path)
     try:
         header, content = _split(raw)
-        entries = header["__metadata__"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        entries = header.get("__metadata__")
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{name} is not a checkpoint of Autoencoder Zoo: {_guess(raw)}") from error
     if not isinstance(entries, dict) or set(entries) != {"format", "autoencoder_zoo", "sha256"}:
         raise CheckpointError(f"{name} is a safetensors file, but not one that Autoencoder Zoo wrote.")
@@ -209,7 +210,7 @@ def new_metadata(
 
 
 def _file_of(path: Path) -> Path:
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir would raise where a name is too long
         if not (path / "model.safetensors").exists():
             raise CheckpointError(f"{printable(path)} holds no model.safetensors: no epoch of this run was finished.")
         return path / "model.safetensors"

@@ -116,8 +116,12 @@ def is_first_process() -> bool:
 
     A launcher (torchrun, Lightning's, SLURM) tells the others their rank in the environment.
     """
-    ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-    return next((rank for rank in ranks if rank), "0") == "0"
+    rank, node, local, slurm = (os.environ.get(name) for name in ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    if rank:
+        return rank == "0"
+    if node or local:
+        return (node or "0", local or "0") == ("0", "0")
+    return (slurm or "0") == "0"
 
 
 def _make(path: Path) -> tuple[bool, Path]:

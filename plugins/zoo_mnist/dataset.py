@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import lzma
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -34,7 +35,10 @@ def mnist(split: str, *, root: str | None = None) -> TensorDataset:
     Raises:
         DatasetError: The packed files are missing or damaged.
     """
-    directory = Path(root or platformdirs.user_cache_dir("autoencoder-zoo")).expanduser() / "MNIST" / "raw"
+    try:
+        directory = Path(root or platformdirs.user_cache_dir("autoencoder-zoo")).expanduser() / "MNIST" / "raw"
+    except RuntimeError:  # no home directory
+        directory = Path(os.devnull)  # holds nothing, so the files are unpacked in memory
     stem = _STEMS[split]
     pixels = np.frombuffer(_unpacked(f"{stem}-images-idx3-ubyte", directory), np.uint8, offset=16)
     digits = np.frombuffer(_unpacked(f"{stem}-labels-idx1-ubyte", directory), np.uint8, offset=8)
@@ -70,5 +74,10 @@ def _packed(name: str) -> bytearray:
 
 
 def _checksums() -> dict[str, str]:
-    lines = (files("zoo_mnist") / "data" / "SHA256SUMS").read_text(encoding="ascii").splitlines()
-    return {name: checksum for checksum, name in map(str.split, lines)}
+    try:
+        lines = (files("zoo_mnist") / "data" / "SHA256SUMS").read_text(encoding="ascii").splitlines()
+        return {name: checksum for checksum, name in map(str.split, lines)}
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            "SHA256SUMS in the installed package cannot be read: pip install --force-reinstall autoencoder-zoo"
+        ) from error
