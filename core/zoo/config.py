@@ -21,6 +21,9 @@ from zoo.specs import KINDS, Kind
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # weights stay float32 in all of them
 
 
+FALLBACK_DECODER = "mlp"  # fits images of every shape
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
@@ -46,7 +49,7 @@ class RunConfig(_Frozen):
 
     encoder: ComponentConfig = Field(description="Encoder, see `zoo list encoder`.")
     decoder: ComponentConfig = Field(
-        description="Decoder; the encoder's name by default, where there is such a decoder."
+        description="Decoder; the encoder's name by default, or mlp where there is no such decoder."
     )
     objective: ComponentConfig = Field(
         ComponentConfig(name="ae"), description="What training minimises, see `zoo list objective`."
@@ -101,7 +104,8 @@ def resolve(settings: Mapping[str, Any], registry: Registry | None = None) -> Ru
 
     Args:
         settings: Fields of `RunConfig` by name; a component by its name or as
-            `{"name": …, "options": {…}}`. The decoder defaults to the encoder's name.
+            `{"name": …, "options": {…}}`. The decoder defaults to the encoder's name, or to `mlp`
+            where there is no such decoder.
         registry: The components to choose from; those installed by default.
 
     Raises:
@@ -158,13 +162,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def _default_decoder(encoder: Any, registry: Registry) -> str:
     name = encoder.get("name") if isinstance(encoder, Mapping) else getattr(encoder, "name", encoder)
-    name = str(name)
-    if not registry.has("encoder", name) or registry.has("decoder", name):
-        return name
-    known = ", ".join(c.name for c in registry.components("decoder"))
-    raise ConfigError(
-        f"There is no decoder '{printable(name)}' to go with the encoder: --decoder NAME, one of: {known}."
-    )
+    return name if isinstance(name, str) and registry.has("decoder", name) else FALLBACK_DECODER
 
 
 def _resolve_component(kind: Kind, part: ComponentConfig, registry: Registry) -> ComponentConfig:

@@ -1,0 +1,145 @@
+"""Checks of datasets."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+import socket
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+
+from zoo.config import component_options
+from zoo.data import ImageDataset, load_split
+from zoo.errors import DatasetError
+from zoo.specs import DatasetSpec
+from zoo.testing.check import Failed, Subject, check
+
+_PLACEHOLDERS = {"todo", "tbd", "unknown", "none", "n/a", "?", "...", "…", "licence", "license", "credit"}
+
+
+@check("dataset", cause="a spec that was not updated with the files")
+def splits_as_declared(subject: Subject) -> None:
+    """Every split has the declared number of images, of the declared shape, uint8, with a label each."""
+    for split in _spec(subject).splits:
+        _load(subject, split)
+
+
+@check("dataset", cause="images scaled to [0, 1] before they were cast to uint8")
+def pixels_span_bytes(subject: Subject) -> None:
+    """Pixels are 0 to 255, not 0 to 1."""
+    brightest = int(_load(subject, "train").images.max())
+    if brightest <= 1:
+        raise Failed(f"the brightest pixel is {brightest}", "0 to 255")
+
+
+@check("dataset", cause="all images read into one buffer, or a path that is opened over and over")
+def images_differ(subject: Subject) -> None:
+    """The images are not all the same."""
+    images = _load(subject, "train").images
+    if len(images) > 1 and bool((images == images[:1]).all()):
+        raise Failed(f"all {len(images)} training images are equal", "different ones")
+
+
+@check("dataset", cause="files listed without sorting, or a shuffle without a seed of its own")
+def same_order_each_time(subject: Subject) -> None:
+    """Read twice, a split holds the same images and labels in the same order."""
+    first, second = _load(subject, "train"), _load(subject, "train")
+    for what, one, two in (("images", first.images, second.images), ("labels", first.labels, second.labels)):
+        if not torch.equal(one, two):
+            raise Failed(f"the {what} differ between two readings", "the same ones in the same order")
+
+
+@check("dataset", cause="splits cut at random, or the same files listed for both")
+def splits_disjoint(subject: Subject) -> None:
+    """No test image is a training image."""
+    train = {hashlib.sha256(image.numpy().tobytes()).digest() for image in _load(subject, "train").images}
+    test = _load(subject, "test").images
+    shared = sum(hashlib.sha256(image.numpy().tobytes()).digest() in train for image in test)
+    if shared:
+        raise Failed(f"{shared} of {len(test)} test images are training images too", "none")
+
+
+@check("dataset", cause="-1 or another stand-in where a label is missing; 0 for all is the way to say `none`")
+def labels_valid(subject: Subject) -> None:
+    """Labels are whole numbers from 0, and the test split has none that training lacks."""
+    train, test = (_load(subject, split).labels for split in ("train", "test"))
+    lowest = min(int(train.min()), int(test.min()))
+    if lowest < 0:
+        raise Failed(f"a label is {lowest}", "0 and up")
+    if unseen := sorted(set(test.tolist()) - set(train.tolist())):
+        raise Failed(f"test labels {unseen[:5]} never occur in training", "labels that training has")
+
+
+@check("dataset", cause="a download that does not look for its own files first")
+def works_offline_once_cached(subject: Subject) -> None:
+    """Once it has been read, it can be read with no network."""
+    _load(subject, "test")
+    with _no_network():
+        _load(subject, "test")
+
+
+@check("dataset", cause="a network or file error that is passed on as it is")
+def says_when_it_cannot_be_had(subject: Subject) -> None:
+    """With an empty cache and no network it works, or raises `zoo.DatasetError`."""
+    with tempfile.TemporaryDirectory() as empty:
+        places = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "TORCH_HOME", "HF_HOME"), empty)
+        with mock.patch.dict(os.environ, places), _no_network(), contextlib.suppress(DatasetError):
+            _load(subject, "test")
+
+
+@check("dataset", cause="a placeholder from a template")
+def licence_and_credit(subject: Subject) -> None:
+    """The licence and whom to credit are stated."""
+    spec = _spec(subject)
+    for what, text in (("licence", spec.licence), ("credit", spec.credit)):
+        if text.strip().lower() in _PLACEHOLDERS:
+            raise Failed(f"the {what} is {text!r}", "the data's own")
+
+
+@check("dataset", cause="`torch.manual_seed` or `np.random.seed` called while reading")
+def reading_leaves_randomness_alone(subject: Subject) -> None:
+    """Reading neither seeds a global generator nor draws from one."""
+    before = _random_states()
+    _load(subject, "test")
+    if _random_states() != before:
+        raise Failed("a global random state changed", "a generator of the dataset's own")
+
+
+@check("dataset", cause="a generator, or an iterable dataset")
+def map_style(subject: Subject) -> None:
+    """It is map-style: it has a length, and gives an image and a label for an index."""
+    source: Any = subject.target("test", **component_options(subject.component, subject.options))
+    if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
+        raise Failed(f"{type(source).__name__} lacks __len__ or __getitem__", "a map-style dataset")
+    if len(source[0]) != 2:
+        raise Failed(f"an item has {len(source[0])} parts", "an image and its label")
+
+
+def _spec(subject: Subject) -> DatasetSpec:
+    spec = subject.component.spec
+    assert isinstance(spec, DatasetSpec)
+    return spec
+
+
+def _load(subject: Subject, split: str) -> ImageDataset:
+    return load_split(subject.component, subject.options, split)
+
+
+@contextlib.contextmanager
+def _no_network() -> Iterator[None]:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("the network is switched off by a contract test")
+
+    with mock.patch.object(socket.socket, "connect", refuse), mock.patch.object(socket, "getaddrinfo", refuse):
+        yield
+
+
+def _random_states() -> tuple[Any, ...]:
+    return torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()

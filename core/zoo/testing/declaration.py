@@ -1,0 +1,121 @@
+"""Checks of what a plugin declares: they hold for all four kinds."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from zoo.options import REQUIRED, options_of
+from zoo.specs import KINDS, Kind
+from zoo.testing.check import Failed, Subject, check
+
+HEAVY = ("torch", "torchvision", "pytorch_lightning", "tensorflow", "jax", "timm", "transformers", "pandas", "scipy")
+_POSITIONAL: dict[Kind, tuple[str, ...]] = {
+    "encoder": ("image_shape", "out_features"),
+    "decoder": ("latent_dim", "image_shape"),
+    "objective": ("latent_dim",),
+    "dataset": ("split",),
+}
+
+
+@check(*KINDS, cause="plugin.py imports its networks, or a package whose __init__.py imports torch")
+def listing_is_light(subject: Subject) -> None:
+    """Importing the plugin's module imports nothing heavy: it happens whenever components are listed."""
+    module = subject.component.plugin.module.partition(":")[0]
+    program = f"import sys; sys.path[:] = {sys.path!r}; import {module}; print(*(set({HEAVY!r}) & set(sys.modules)))"
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if result.returncode:
+        raise Failed(f"importing {module} failed: {result.stderr.strip().splitlines()[-1]}", "an import that works")
+    if heavy := result.stdout.split():
+        raise Failed(f"importing {module} imports {', '.join(sorted(heavy))}", "none of it before a component is built")
+
+
+@check(*KINDS, cause="an argument was renamed, reordered or added without `*` before it")
+def signature(subject: Subject) -> None:
+    """The target takes the contract's positional arguments, and options by keyword only."""
+    expected = _POSITIONAL[subject.kind]
+    parameters = list(inspect.signature(subject.target).parameters.values())
+    positional = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+    if positional != expected:
+        raise Failed(f"positional arguments {positional}", f"{expected}")
+
+
+@check(*KINDS, cause="`*args` or `**kwargs` in the constructor, often to pass them on to a base class")
+def no_catch_all(subject: Subject) -> None:
+    """The target declares every option by name: `**kwargs` would swallow misspelt ones."""
+    for parameter in inspect.signature(subject.target).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise Failed(f"the target takes {parameter}", "named keyword-only arguments")
+
+
+@check(*KINDS, cause="a keyword-only argument without an annotation, or with one that pydantic cannot validate")
+def options_typed(subject: Subject) -> None:
+    """Every option has a type that can be validated, described and stored as JSON."""
+    options_of(subject.target)
+
+
+@check(*KINDS, cause="the docstring's `Args:` does not list it, and no `Field(description=…)` says it")
+def options_documented(subject: Subject) -> None:
+    """Every option has a help text."""
+    for option in _options(subject):
+        if not option.help.strip():
+            raise Failed(f"option '{option.name}' has no help text", "one in the docstring's `Args:` section")
+
+
+@check("encoder", "decoder", "objective", cause="an option without a default")
+def options_have_defaults(subject: Subject) -> None:
+    """A component can be built without naming any option."""
+    for option in _options(subject):
+        if option.default is REQUIRED:
+            raise Failed(f"option '{option.name}' has no default", "a default for every option")
+
+
+@check("encoder", "decoder", "objective", cause="`int` where `Annotated[int, Field(ge=1, le=4096)]` is meant")
+def options_bounded(subject: Subject) -> None:
+    """Every whole number among the options has a lower and an upper bound: it may size memory."""
+    for option in _options(subject):
+        for schema in _numbers(option.schema()):
+            bounds = {"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}
+            if not all(side & schema.keys() for side in bounds):
+                raise Failed(f"option '{option.name}' is an integer without both bounds", "Field(ge=…, le=…)")
+
+
+@check("encoder", "decoder", "objective", cause="a tuple or list without `Field(max_length=…)`")
+def options_finite(subject: Subject) -> None:
+    """Every list among the options has a greatest length."""
+    for option in _options(subject):
+        schema = option.schema()
+        if schema.get("type") == "array" and "maxItems" not in schema:
+            raise Failed(f"option '{option.name}' takes a list of any length", "Field(max_length=…)")
+
+
+@check(*KINDS, cause="a summary copied from a template, or longer than a line of `zoo list`")
+def summary_fits(subject: Subject) -> None:
+    """The summary is one line of at most 80 characters, and says something."""
+    summary = subject.component.spec.summary
+    if len(summary) > 80 or summary.strip().lower() in {"todo", "summary", "...", "tbd", subject.component.name}:
+        raise Failed(f"summary {summary!r} ({len(summary)} characters)", "a telling line of at most 80")
+
+
+def _options(subject: Subject) -> list[Any]:
+    """Return the options; where they cannot be read, that is `options_typed`'s matter."""
+    try:
+        return list(options_of(subject.target))
+    except Exception:
+        return []
+
+
+def _numbers(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield every part of a JSON schema that describes an integer."""
+    if isinstance(schema, Mapping):
+        if schema.get("type") == "integer":
+            yield schema
+        for part in schema.values():
+            yield from _numbers(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from _numbers(part)

@@ -1,0 +1,400 @@
+"""Checks of encoders and decoders: what the rest of the house relies on when it composes them."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import math
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from zoo.autoencoder import Autoencoder, image_shape_of
+from zoo.data import load_split, to_float
+from zoo.objective import Objective
+from zoo.registry import Component, installed
+from zoo.specs import Kind
+from zoo.testing.check import SIZES, Failed, ImageShape, NotApplicable, Subject, check
+
+_NETWORKS: tuple[Kind, ...] = ("encoder", "decoder")
+
+
+class Linear(nn.Module):
+    """The reference partner: one linear layer, whatever the shapes."""
+
+    def __init__(self, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.linear = nn.Linear(math.prod(inputs), math.prod(outputs))
+
+    def forward(self, values: Tensor) -> Tensor:
+        result: Tensor = self.linear(values.flatten(1))
+        return result.reshape(-1, *self.outputs)
+
+
+class _MeanSquaredError(Objective):
+    def losses(self, images: Tensor, encode: Any, decode: Any) -> dict[str, Tensor]:
+        return {"loss": nn.functional.mse_loss(decode(encode(images)), images)}
+
+
+@check(*_NETWORKS, cause="a flatten or reshape written for one image shape, or a fixed number of outputs")
+def output_shape(subject: Subject) -> None:
+    """The output has the contract's shape, for every image shape, size and batch that is tried."""
+    for shape, size, count in _cases(subject):
+        output = _forward(subject.build(shape, size), subject.inputs(shape, size, count))
+        expected = subject.output_shape(shape, size, count)
+        if tuple(output.shape) != expected:
+            raise Failed(f"output {tuple(output.shape)} for {_said(shape, size, count)}", f"{expected}")
+
+
+@check(*_NETWORKS, cause="a tensor made inside forward without `dtype=`, or a cast such as `.float()`")
+def float64(subject: Subject) -> None:
+    """In double precision everything works, and the output is double."""
+    _check_dtype(subject, torch.float64)
+
+
+@check(*_NETWORKS, cause="an operation that has no bfloat16 kernel, or a fixed dtype inside forward")
+def bfloat16(subject: Subject) -> None:
+    """In bfloat16 everything works, and the output is bfloat16."""
+    _check_dtype(subject, torch.bfloat16)
+
+
+@check(*_NETWORKS, cause="a division by zero, a logarithm of zero, or weights that were never initialised")
+def finite(subject: Subject) -> None:
+    """The output is finite, for ordinary inputs and for blank ones."""
+    for shape in subject.shapes:
+        network, inputs = subject.build(shape), subject.inputs(shape)
+        for values, what in ((inputs, "ordinary"), (torch.zeros_like(inputs), "blank")):
+            bad = int((~torch.isfinite(_forward(network, values))).sum())
+            if bad:
+                raise Failed(f"{bad} values of the output for {what} inputs are NaN or infinite", "none")
+
+
+@check(*_NETWORKS, cause="dropout or noise applied by hand, without asking `self.training`")
+def deterministic_in_eval(subject: Subject) -> None:
+    """In eval mode the same input gives the same output."""
+    network, inputs = subject.build(), subject.inputs()
+    first, second = _forward(network, inputs), _forward(network, inputs)
+    if not torch.equal(first, second):
+        raise Failed(f"two passes in eval mode differ by up to {_difference(first, second)}", "equal outputs")
+
+
+@check(*_NETWORKS, cause="weights drawn from NumPy, from `random`, or from a generator of the network's own")
+def seeded_weights(subject: Subject) -> None:
+    """The same torch seed gives the same weights, and another seed others."""
+    states = [subject.build(seed=seed).state_dict() for seed in (0, 0, 1)]
+    for name, weight in states[0].items():
+        if not torch.equal(weight, states[1][name]):
+            raise Failed(f"weight '{name}' differs between two builds with one seed", "equal weights")
+    drawn = [name for name, weight in states[0].items() if weight.is_floating_point() and weight.numel() > 1]
+    if drawn and all(torch.equal(states[0][name], states[2][name]) for name in drawn):
+        raise Failed("the weights are the same for two seeds", "weights drawn from torch's generator")
+
+
+@check(*_NETWORKS, cause="`torch.manual_seed` or `np.random.seed` called while building or in forward")
+def leaves_randomness_alone(subject: Subject) -> None:
+    """Building seeds no global generator, and a pass in eval mode draws from none."""
+    shape = subject.shapes[0]
+    after = []
+    for seed in (11, 12):
+        torch.default_generator.manual_seed(seed)
+        np.random.seed(seed)
+        random.seed(seed)
+        arguments = (shape, 3) if subject.kind == "encoder" else (3, shape)
+        subject.target(*arguments, **dict(subject.options))
+        after.append((torch.rand(1).item(), np.random.rand(), random.random()))  # noqa: S311
+    for name, first, second in zip(("torch's", "NumPy's", "Python's"), *after, strict=True):
+        if first == second:
+            raise Failed(f"building seeds {name} global generator", "none is seeded")
+    network, inputs = subject.build(), subject.inputs()
+    before = torch.get_rng_state()
+    _forward(network, inputs)
+    if not torch.equal(torch.get_rng_state(), before):
+        raise Failed("a pass in eval mode draws from torch's global generator", "no draw")
+
+
+@check(*_NETWORKS, cause="batch statistics used in eval mode, or a mean over the batch dimension")
+def batch_independence(subject: Subject) -> None:
+    """In eval mode an image's output does not depend on the others in its batch."""
+    network, inputs = subject.build().double(), subject.inputs().double()
+    together = _forward(network, inputs)
+    alone = torch.cat([_forward(network, one) for one in inputs[:, None]])
+    if not torch.allclose(together, alone, rtol=1e-6, atol=1e-8):
+        raise Failed(f"outputs alone and in a batch differ by up to {_difference(together, alone)}", "1e-8")
+
+
+@check(*_NETWORKS, cause="a layer that is made but not used, or a `.detach()` on the way")
+def gradients_reach_parameters(subject: Subject) -> None:
+    """Every parameter that is to be trained gets a gradient."""
+    network = subject.build().train()
+    torch.autograd.backward(_weighted_sum(network(subject.inputs())))
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            raise Failed(f"parameter '{name}' gets no gradient", "a gradient for every parameter")
+
+
+@check(*_NETWORKS, cause="a `.detach()`, `.data`, `torch.no_grad()` or NumPy on the input's way")
+def gradients_reach_input(subject: Subject) -> None:
+    """The input gets a gradient: objectives and latent-space tools rely on it."""
+    inputs = subject.inputs().requires_grad_()
+    output = subject.build().train()(inputs)
+    if output.requires_grad:
+        torch.autograd.backward(_weighted_sum(output))
+    if inputs.grad is None or not bool(inputs.grad.any()):
+        raise Failed("the input gets no gradient", "one that is not zero everywhere")
+
+
+@check(*_NETWORKS, cause="`train` overridden, or a submodule kept in a plain list instead of `nn.ModuleList`")
+def train_and_eval_modes(subject: Subject) -> None:
+    """`train()` and `eval()` reach every submodule, and both modes work."""
+    network = subject.build()
+    for mode in (True, False):
+        network.train(mode)
+        for name, module in network.named_modules():
+            if module.training is not mode:
+                raise Failed(f"after train({mode}) submodule '{name or 'itself'}' has training={not mode}", f"{mode}")
+        expected = subject.output_shape()
+        if tuple(network(subject.inputs()).shape) != expected:
+            raise Failed(f"another output shape after train({mode})", f"{expected}")
+
+
+@check(*_NETWORKS, cause="an in-place operation such as `images -= 0.5` or `relu_` on the input")
+def input_unchanged(subject: Subject) -> None:
+    """The input is left as it was."""
+    network, inputs = subject.build(), subject.inputs()
+    before = inputs.clone()
+    _forward(network, inputs)
+    if not torch.equal(inputs, before):
+        raise Failed(f"the input changed by up to {_difference(inputs, before)}", "no change")
+
+
+@check(*_NETWORKS, cause="`.view` on a tensor that is not contiguous; `.reshape` or `.flatten` work")
+def memory_layout(subject: Subject) -> None:
+    """An input with other strides (channels-last images, transposed latents) gives the same output."""
+    network, inputs = subject.build().double(), subject.inputs().double()
+    if inputs.dim() == 4:
+        other = inputs.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    else:
+        other = inputs.t().contiguous().t()
+    plain, strided = _forward(network, inputs), _forward(network, other)
+    if not torch.allclose(plain, strided, rtol=1e-6, atol=1e-8):
+        raise Failed(f"outputs differ by up to {_difference(plain, strided)} between layouts", "1e-8")
+
+
+@check(*_NETWORKS, "objective", cause="two layers that share one weight (tied weights)")
+def weights_not_shared(subject: Subject) -> None:
+    """Every weight in the state dict has memory of its own: safetensors stores each once."""
+    seen: dict[tuple[int, Any], str] = {}
+    for name, weight in _tensors(subject.build()).items():
+        place = weight.untyped_storage().data_ptr(), weight.storage_offset()
+        if weight.numel() and place in seen:
+            raise Failed(f"'{name}' and '{seen[place]}' share memory", "a tensor each")
+        seen[place] = name
+
+
+@check(*_NETWORKS, "objective", cause="`get_extra_state`, or a state-dict hook that adds objects")
+def tensors_only(subject: Subject) -> None:
+    """The state dict holds tensors and nothing else: nothing is ever pickled."""
+    for name, value in subject.build().state_dict().items():
+        if not isinstance(value, Tensor):
+            raise Failed(f"'{name}' is {type(value).__name__}", "a tensor")
+
+
+@check(*_NETWORKS, cause="a tensor kept as a plain attribute; `register_buffer` puts it into the state dict")
+def state_round_trip(subject: Subject) -> None:
+    """Saved as safetensors and loaded into a network of another seed, it gives the same outputs."""
+    first, second, inputs = subject.build(seed=0), subject.build(seed=1), subject.inputs()
+    first.train()(inputs)  # moves what moves while training, such as running statistics
+    stored = safetensors.torch.save({name: weight.clone() for name, weight in _tensors(first).items()})
+    extra = {name: value for name, value in first.state_dict().items() if not isinstance(value, Tensor)}
+    second.load_state_dict(safetensors.torch.load(stored) | extra, strict=True)
+    expected, got = _forward(first.eval(), inputs), _forward(second.eval(), inputs)
+    if not torch.equal(expected, got):
+        raise Failed(f"outputs differ by up to {_difference(expected, got)} after a round trip", "equal outputs")
+
+
+@check(*_NETWORKS, cause="values read while building, with `.item()`, `float(tensor)` or NumPy")
+def builds_on_meta(subject: Subject) -> None:
+    """It can be built on the meta device: checkpoints are compared with it before memory is taken."""
+    shape = subject.shapes[0]
+    arguments = (shape, 3) if subject.kind == "encoder" else (3, shape)
+    with torch.device("meta"):
+        network = subject.target(*arguments, **dict(subject.options))
+    expected = {name: weight.shape for name, weight in subject.build().state_dict().items() if hasattr(weight, "shape")}
+    got = {name: weight.shape for name, weight in network.state_dict().items() if hasattr(weight, "shape")}
+    if got != expected:
+        raise Failed("the weights' names or shapes differ on the meta device", "the same ones")
+
+
+@check(*_NETWORKS, cause="a tensor kept as a plain attribute, or made in forward without `device=`")
+def moves_between_devices(subject: Subject) -> None:
+    """It moves to another device whole: the meta device, and CUDA where there is one."""
+    devices = ["meta"] + (["cuda"] if torch.cuda.is_available() else [])
+    for device in devices:
+        output = _forward(subject.build().to(device), subject.inputs().to(device))
+        if output.device.type != device or tuple(output.shape) != subject.output_shape():
+            raise Failed(f"on {device}: output {tuple(output.shape)} on {output.device.type}", f"all on {device}")
+
+
+@check(*_NETWORKS, cause="gradients that vanish, or an output that ignores the input")
+def learns(subject: Subject) -> None:
+    """Twenty steps of Adam towards a fixed output lower the loss."""
+    network, inputs = subject.build().train(), subject.inputs()
+    target = torch.rand(subject.output_shape(), generator=torch.Generator().manual_seed(1))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(21):
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(network(inputs), target)
+        losses.append(loss.item())
+        if loss.requires_grad:
+            torch.autograd.backward(loss)
+        optimizer.step()
+    if not losses[-1] < losses[0]:
+        raise Failed(f"the loss went from {losses[0]:.4g} to {losses[-1]:.4g}", "a lower one")
+
+
+@check(*_NETWORKS, cause="debugging output left in forward or in the constructor")
+def silent(subject: Subject) -> None:
+    """It prints nothing: what is printed would end up between the program's own lines."""
+    with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(output):
+        _forward(subject.build(), subject.inputs())
+    if output.getvalue():
+        raise Failed(f"it printed {output.getvalue()[:60]!r}", "nothing")
+
+
+@check(*_NETWORKS, cause="a lambda, an open file or a lock kept as an attribute")
+def copies(subject: Subject) -> None:
+    """`copy.deepcopy` gives an equal network: the moving average of the weights needs one."""
+    network, inputs = subject.build(), subject.inputs()
+    twin = copy.deepcopy(network)
+    if not torch.equal(_forward(network, inputs), _forward(twin, inputs)):
+        raise Failed("a deep copy gives other outputs", "equal outputs")
+
+
+@check(*_NETWORKS, cause="a shape that differs from the contract's, or attributes that clash with nn.Module's")
+def composes_with_reference(subject: Subject) -> None:
+    """With a linear partner and the mean squared error it encodes, decodes and reconstructs."""
+    for shape in subject.shapes:
+        _try_composed(subject, shape, _MeanSquaredError(3))
+
+
+@check(*_NETWORKS, cause="a number of features or latents that only one objective asks for")
+def composes_with_objectives(subject: Subject) -> None:
+    """It works with every installed objective."""
+    for component in installed().components("objective"):
+        with _named(component):
+            _try_composed(subject, subject.shapes[0], Subject(component).build(size=3))
+
+
+@check(*_NETWORKS, cause="assumptions about pixel values, such as a fixed mean, that break on other images")
+def composes_with_datasets(subject: Subject) -> None:
+    """It works on the first images of every installed dataset whose shape it takes."""
+    tried = 0
+    for component in installed().components("dataset"):
+        shape = image_shape_of(component)
+        if not subject.takes(shape):
+            continue
+        with _named(component):
+            try:
+                images = to_float(load_split(component, {}, "test").images[:4])
+            except Exception as error:  # the dataset's own checks tell
+                raise NotApplicable(f"{component} cannot be read: {error}") from error
+            _try_composed(subject, shape, _MeanSquaredError(3), images)
+        tried += 1
+    if not tried:
+        raise NotApplicable("no installed dataset has images of a shape that it takes")
+
+
+@check(*_NETWORKS, cause="Python control flow that depends on the tensors' values, or `.item()` in forward")
+def compilable(subject: Subject) -> None:
+    """`torch.compile` captures it as one graph."""
+    network, inputs = subject.build(), subject.inputs()
+    torch.compiler.reset()
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    if not torch.allclose(_forward(network, inputs), _forward(compiled, inputs), atol=1e-5):
+        raise Failed("the compiled network gives other outputs", "equal within 1e-5")
+
+
+@check(*_NETWORKS, cause="Python control flow that depends on the tensors' values, or on `print` or files")
+def exportable(subject: Subject) -> None:
+    """`torch.export` exports it: ONNX and other runtimes start there."""
+    network, inputs = subject.build(), subject.inputs()
+    exported = torch.export.export(network, (inputs,)).module()
+    if not torch.allclose(_forward(network, inputs), exported(inputs), atol=1e-5):
+        raise Failed("the exported network gives other outputs", "equal within 1e-5")
+
+
+def _try_composed(subject: Subject, shape: ImageShape, objective: Any, images: Tensor | None = None) -> None:
+    """Compose the network with a linear partner, and take its losses and reconstructions."""
+    features = objective.encoder_features
+    encoder: nn.Module
+    decoder: nn.Module
+    if subject.kind == "encoder":
+        encoder, decoder = subject.build(shape, features), Linear((3,), shape)
+    else:
+        encoder, decoder = Linear(shape, (features,)), subject.build(shape, 3)
+    autoencoder = Autoencoder(encoder, objective, decoder, shape, 3)
+    if images is None:
+        images = torch.rand(4, *shape, generator=torch.Generator().manual_seed(2))
+    loss = autoencoder.train()(images)["loss"]
+    torch.autograd.backward(loss)
+    reconstruction = _forward(autoencoder.eval(), images, "reconstruct")
+    if not bool(torch.isfinite(loss)) or tuple(reconstruction.shape) != tuple(images.shape):
+        raise Failed(
+            f"loss {loss.item()}, reconstruction {tuple(reconstruction.shape)}", f"finite, {tuple(images.shape)}"
+        )
+
+
+@contextlib.contextmanager
+def _named(component: Component) -> Iterator[None]:
+    """Say with which other component a composition fails."""
+    try:
+        yield
+    except (Failed, NotApplicable):
+        raise
+    except Exception as error:
+        raise Failed(f"with {component}: {type(error).__name__}: {error}", "no exception") from error
+
+
+def _cases(subject: Subject) -> Iterator[tuple[ImageShape, int, int]]:
+    for shape in subject.shapes:
+        yield shape, SIZES[0], 5
+    for size in SIZES[1:]:
+        yield subject.shapes[0], size, 5
+    yield subject.shapes[0], SIZES[0], 1
+
+
+def _check_dtype(subject: Subject, dtype: torch.dtype) -> None:
+    output = _forward(subject.build().to(dtype), subject.inputs().to(dtype))
+    if output.dtype != dtype:
+        raise Failed(f"output {output.dtype} for input {dtype}", f"{dtype}")
+
+
+def _forward(network: Any, inputs: Tensor, method: str = "__call__") -> Tensor:
+    with torch.no_grad():
+        output: Tensor = getattr(network, method)(inputs)
+    return output
+
+
+def _weighted_sum(output: Tensor) -> Tensor:
+    """Return a scalar in which every value of the output counts differently."""
+    return (output * torch.linspace(1, 2, output.numel()).view_as(output)).sum()
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+
+
+def _difference(first: Tensor, second: Tensor) -> str:
+    return f"{(first - second).abs().max().item():.2g}"
+
+
+def _said(shape: ImageShape, size: int, count: int) -> str:
+    return f"{count} images of {'×'.join(map(str, shape))}, size {size}"
