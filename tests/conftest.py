@@ -6,14 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch's threads wait for each other badly on a busy machine
 TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 TINY_PLUGIN = TESTS / "tiny_plugin"
 
 
@@ -38,6 +41,34 @@ def write_distribution(
     )
     points = [f"{point} = {module}" for point, module in entry_points.items()]
     (folder / "entry_points.txt").write_text("\n".join(["[zoo]", *points]))
+
+
+def run(command: Sequence[object], **options: Any) -> str:
+    """Run a program that must succeed, and return what it prints."""
+    result = subprocess.run([*map(str, command)], capture_output=True, text=True, **options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's wheel, built as users would."""
+    directory = tmp_path_factory.mktemp("wheel")
+    run([sys.executable, "-m", "build", "--wheel", "--outdir", directory, ROOT], cwd=directory)
+    (path,) = directory.glob("*.whl")
+    return path
+
+
+def install_fresh(wheel: Path, environment: Path) -> Path:
+    """Make a virtual environment with the wheel and borrowed dependencies, and return its `site-packages`."""
+    run([sys.executable, "-m", "venv", environment])
+    python = environment / "bin" / "python"
+    run([python, "-m", "pip", "install", "--quiet", "--no-deps", wheel])
+    # The dependencies are borrowed: installing them again would take 5 GB. A path file adds no
+    # path files of its own, so the repository's editable install stays out.
+    site = Path(run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).strip())
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
+    return site
 
 
 @pytest.fixture(scope="session", autouse=True)

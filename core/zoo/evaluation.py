@@ -61,13 +61,12 @@ def reconstruction_metrics(autoencoder: Autoencoder, images: Dataset[Batch]) -> 
     device = next(autoencoder.parameters()).device
     _, height, width = autoencoder.image_shape
     window = min(11, (min(height, width) - 1) // 2 * 2 + 1)
+    # No synchronisation: the other processes of a distributed training do not evaluate.
     metrics = {
-        "mse": MeanSquaredError(),
-        "psnr": PeakSignalNoiseRatio(data_range=1.0),
-        "ssim": StructuralSimilarityIndexMeasure(data_range=1.0, kernel_size=window),
+        "mse": MeanSquaredError(sync_on_compute=False).to(device),
+        "psnr": PeakSignalNoiseRatio(data_range=1.0, sync_on_compute=False).to(device),
+        "ssim": StructuralSimilarityIndexMeasure(data_range=1.0, kernel_size=window, sync_on_compute=False).to(device),
     }
-    for metric in metrics.values():
-        metric.to(device).sync_on_compute = False  # a distributed training's other processes do not evaluate
     with torch.inference_mode():
         for batch, _ in evaluation_loader(images):
             originals = batch.to(device)

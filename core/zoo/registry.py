@@ -5,17 +5,21 @@ others load. A built-in is never shadowed; two third parties that offer one name
 `distribution:name`. Load order decides nothing.
 
 Environment: `ZOO_NO_PLUGINS=1` loads built-ins only; `ZOO_BLOCK=a,b` leaves out entry points or
-distributions by name; `ZOO_STRICT=1` raises the first problem instead of keeping it.
+distributions by name; `ZOO_STRICT=1` raises the first problem instead of keeping it;
+`ZOO_PLUGIN_SECONDS=20` is how long a plugin may take to say what it offers.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
 import logging
 import os
 import re
+import signal
+import threading
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +32,7 @@ from zoo.specs import KINDS, ComponentSpec, DatasetSpec, DecoderSpec, EncoderSpe
 
 DISTRIBUTION = "autoencoder-zoo"
 ENTRY_POINT_GROUP = "zoo"
+MAX_COMPONENTS = 1000  # of a hook: more is a loop without an end
 
 _SPEC_TYPES: dict[Kind, type[ComponentSpec]] = {
     "encoder": EncoderSpec,
@@ -183,7 +188,8 @@ def discover(blocked: Collection[str] = (), *, built_ins_only: bool = False, str
             continue
         try:
             _check_version(entry_point)
-            offered = [Component(spec, plugin) for spec in _specs(entry_point)]
+            with _time_limit(float(os.environ.get("ZOO_PLUGIN_SECONDS", "20"))):
+                offered = [Component(spec, plugin) for spec in _specs(entry_point)]
             for component in offered:
                 if other := taken.get((component.kind, component.qualified_name)):
                     raise PluginError(f"it offers {component}, as plugin '{other.name}' of its distribution does")
@@ -224,7 +230,9 @@ def _checked(kind: Kind, yielded: Any) -> Iterator[ComponentSpec]:
     expected = _SPEC_TYPES[kind]
     if not isinstance(yielded, Iterable):
         raise PluginError(f"zoo_{kind}s must yield {expected.__name__}, got {type(yielded).__name__}")
-    for spec in yielded:
+    for count, spec in enumerate(yielded):
+        if count == MAX_COMPONENTS:
+            raise PluginError(f"zoo_{kind}s yields more than {MAX_COMPONENTS} specs")
         if not isinstance(spec, expected):
             raise PluginError(f"zoo_{kind}s must yield {expected.__name__}, got {printable(repr(spec), 80)}")
         yield spec
@@ -243,6 +251,25 @@ def _blocked(plugin: Plugin, blocked: Collection[str], built_ins_only: bool) -> 
     if plugin.name in blocked or plugin.distribution in blocked:
         return "blocked by ZOO_BLOCK"
     return None
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise PluginError in the body after some seconds; only a main thread on Unix can be stopped so."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise PluginError(f"it takes more than {seconds:g} s to say what it offers")
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 def _check_version(entry_point: importlib.metadata.EntryPoint) -> None:

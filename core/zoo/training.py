@@ -137,7 +137,7 @@ def fit(config: RunConfig, run: Run | None, *, quiet: bool, logger: LoggerName |
     if config.early_stopping:
         callbacks.append(EarlyStopping("val_loss", patience=config.early_stopping))
 
-    with _lightning_keeps_quiet(), torch.random.fork_rng():
+    with interruption.watching(), _lightning_keeps_quiet(), torch.random.fork_rng():
         trainer = _trainer(config, callbacks, loggers)
         ranks = trainer.world_size, trainer.global_rank
         train_loader = training_loader(train_set, config.batch_size, config.seed, *ranks)
@@ -146,8 +146,7 @@ def fit(config: RunConfig, run: Run | None, *, quiet: bool, logger: LoggerName |
             write_atomically(run.config_file, config.to_json().encode())
         model = LitAutoencoder(autoencoder, config)
         try:
-            with interruption.watching():
-                trainer.fit(model, train_loader, validation_loader)
+            trainer.fit(model, train_loader, validation_loader)
         except TrainingDivergedError as error:
             raise TrainingDivergedError(f"{error} {_kept(run)}") from error
         except Exception as error:  # the stop itself, or another process that stopped a moment earlier

@@ -40,6 +40,7 @@ BROKEN = {
         f"{GOOD}\ndef zoo_decoders():\n    yield Decoder{SPEC}\n",
         "is @hookimpl missing on zoo_decoders?",
     ),
+    "a hook that never ends": (GOOD.replace("    yield", "    while True:\n        yield"), "more than 1000 specs"),
     "no hook": ("", "no hook found: it defines none of zoo's hooks"),
     "one name twice": (f"{GOOD}    yield Encoder{SPEC}\n", "it offers encoder 'patch' twice"),
 }
@@ -187,6 +188,19 @@ def test_asking_for_a_broken_plugins_component_gives_the_cause(install, run_zoo)
     result = run_zoo("info", "encoder", "patch", environment={"PYTHONPATH": str(site)})
     assert result.stderr.splitlines()[-1].endswith("Not loaded: zoo-broken 1.0 (RuntimeError: no luck at all).")
     assert result.status == 2
+
+
+@pytest.mark.parametrize(
+    "source", ["while True:\n    pass", GOOD.replace("yield", "import time; time.sleep(600); yield")]
+)
+def test_a_plugin_that_hangs_is_named_and_the_others_work(install, run_zoo, source):
+    environment = {"PYTHONPATH": str(install("zoo-hanging", hanging=source)), "ZOO_PLUGIN_SECONDS": "0.5"}
+    result = run_zoo("list", "encoder", environment=environment)
+    assert result.status == 0
+    assert result.stdout.startswith("encoder  conv")
+    assert result.stderr == (
+        "zoo: plugin 'hanging' (zoo-hanging 1.0) was not loaded: it takes more than 0.5 s to say what it offers\n"
+    )
 
 
 def test_zoo_strict_ends_the_program_at_the_first_broken_plugin(install, run_zoo):

@@ -119,9 +119,9 @@ def test_warmup_multiplies_the_cosine(train):
 
 
 def test_plateau_halves_the_learning_rate_when_validation_stalls(train):
-    rates = lr(train(scheduler="plateau", epochs=6, lr=1e-6))
-    assert rates[0] == 1e-6
-    assert rates[-1] == 0.5e-6
+    rates = lr(train(scheduler="plateau", epochs=6, lr=4e-8))
+    assert rates[0] == 4e-8
+    assert rates[-1] == 2e-8
 
 
 def test_early_stopping_ends_before_the_last_epoch(train):

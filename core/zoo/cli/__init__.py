@@ -10,10 +10,12 @@ from collections.abc import Sequence
 
 import click
 
+from zoo.cli.check import check
 from zoo.cli.common import with_example
 from zoo.cli.evaluate import evaluate
 from zoo.cli.info import info
 from zoo.cli.listing import list_components
+from zoo.cli.new_plugin import new_plugin
 from zoo.cli.plugins import plugins
 from zoo.cli.reconstruct import reconstruct
 from zoo.cli.train import train
@@ -38,7 +40,7 @@ def app(no_plugins: bool) -> None:
         os.environ["ZOO_NO_PLUGINS"] = "1"
 
 
-for _command in (train, evaluate, reconstruct, list_components, info, plugins):
+for _command in (train, evaluate, reconstruct, list_components, info, plugins, check, new_plugin):
     app.add_command(_command)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.config import component_options
-from zoo.errors import printable
+from zoo.errors import IncompatibleError, PluginError, printable
+from zoo.options import REQUIRED, options_of, parse_options
 from zoo.registry import Component
 from zoo.specs import Kind
 
@@ -31,6 +31,8 @@ class Failed(Exception):  # noqa: N818 - a verdict, not an error of ours
 
     def __init__(self, measured: str, allowed: str) -> None:
         super().__init__(f"{measured}; allowed: {allowed}")
+        self.measured = measured
+        self.allowed = allowed
 
 
 class NotApplicable(Exception):  # noqa: N818
@@ -89,6 +91,23 @@ class Subject:
         return self.component.load()
 
     @cached_property
+    def values(self) -> dict[str, Any]:
+        """A value for every option.
+
+        Raises:
+            NotApplicable: There is none for an option: it cannot be read, or has no default.
+        """
+        target = self.target
+        try:
+            options = options_of(target)
+        except PluginError as error:  # the matter of `options_typed`
+            raise NotApplicable(f"its options cannot be read: {error}") from error
+        for option in options:  # the matter of `options_have_defaults`
+            if option.default is REQUIRED and option.name not in self.options:
+                raise NotApplicable(f"its option '{option.name}' has no default")
+        return parse_options(self.kind, options, self.options)
+
+    @cached_property
     def shapes(self) -> list[ImageShape]:
         """The image shapes that an encoder or decoder takes, of those that are tried."""
         taken = [shape for shape in SHAPES if self.takes(shape)]
@@ -105,15 +124,17 @@ class Subject:
             size: An encoder's `out_features`; a decoder's or objective's `latent_dim`.
             seed: Decides the weights. The global random state is left as it was.
         """
-        options = component_options(self.component, self.options)
-        arguments: tuple[Any, ...] = (size,)
         if self.kind != "objective":
             shape = shape or self.shapes[0]
-            arguments = (shape, size) if self.kind == "encoder" else (size, shape)
         with preserved_randomness():
             torch.default_generator.manual_seed(seed)
-            module: nn.Module = self.target(*arguments, **options)
-        return module.eval()
+            return self.construct(shape, size).eval()
+
+    def construct(self, shape: ImageShape | None, size: int = 3) -> nn.Module:
+        """Call the target, with no seed set: as a plugin's code is called by the program."""
+        sizes = {"encoder": (shape, size), "decoder": (size, shape)}.get(self.kind, (size,))
+        module: nn.Module = self.target(*sizes, **self.values)
+        return module
 
     def inputs(self, shape: ImageShape | None = None, size: int = 3, count: int = 5, seed: int = 0) -> Tensor:
         """Return images for an encoder `(count, C, H, W)`, latents for a decoder `(count, size)`."""
@@ -128,12 +149,12 @@ class Subject:
 
     def takes(self, shape: ImageShape) -> bool:
         """Say whether an encoder or decoder takes images of this shape, by building it."""
-        options = component_options(self.component, self.options)
-        arguments = (shape, 3) if self.kind == "encoder" else (3, shape)
         try:
             with preserved_randomness(), torch.device("meta"):
-                self.target(*arguments, **options)
-        except ValueError:  # how a component says that it does not take a shape
+                self.construct(shape)
+        except NotApplicable:
+            raise
+        except (ValueError, IncompatibleError):  # how a component says that it does not take a shape
             return False
         except Exception:  # broken on the meta device, which is another check's matter
             return True

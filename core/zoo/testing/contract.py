@@ -97,7 +97,10 @@ def _refuse_unknown(components: Sequence[Component], expected: Mapping[str, Mapp
         matching = [c for c in components if c.name == component_name]
         if not matching:
             known = sorted({c.name for c in components})
-            raise UsageError(f"expected_failures names '{component_name}', but the components are {', '.join(known)}.")
+            hint = did_you_mean(component_name, known)
+            raise UsageError(
+                f"expected_failures: no component '{component_name}'.{hint} The components: {', '.join(known)}."
+            )
         known = [check.name for c in matching for check in applicable_checks(c)]
         for check in checks:
             if check not in known:

@@ -15,11 +15,10 @@ from unittest import mock
 import numpy as np
 import torch
 
-from zoo.config import component_options
 from zoo.data import ImageDataset, load_split
 from zoo.errors import DatasetError
 from zoo.specs import DatasetSpec
-from zoo.testing.check import Failed, Subject, check
+from zoo.testing.check import Failed, NotApplicable, Subject, check
 
 _PLACEHOLDERS = {"todo", "tbd", "unknown", "none", "n/a", "?", "...", "…", "licence", "license", "credit"}
 
@@ -27,8 +26,12 @@ _PLACEHOLDERS = {"todo", "tbd", "unknown", "none", "n/a", "?", "...", "…", "li
 @check("dataset", cause="a spec that was not updated with the files")
 def splits_as_declared(subject: Subject) -> None:
     """Every split has the declared number of images, of the declared shape, uint8, with a label each."""
+    try:
+        map_style(subject)
+    except Failed as failure:
+        raise NotApplicable(f"it is not map-style: {failure.measured}") from failure
     for split in _spec(subject).splits:
-        _load(subject, split)
+        load_split(subject.component, subject.options, split)
 
 
 @check("dataset", cause="images scaled to [0, 1] before they were cast to uint8")
@@ -82,16 +85,17 @@ def works_offline_once_cached(subject: Subject) -> None:
     """Once it has been read, it can be read with no network."""
     _load(subject, "test")
     with _no_network():
-        _load(subject, "test")
+        load_split(subject.component, subject.options, "test")
 
 
 @check("dataset", cause="a network or file error that is passed on as it is")
 def says_when_it_cannot_be_had(subject: Subject) -> None:
     """With an empty cache and no network it works, or raises `zoo.DatasetError`."""
+    _load(subject, "test")
     with tempfile.TemporaryDirectory() as empty:
         places = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "TORCH_HOME", "HF_HOME"), empty)
         with mock.patch.dict(os.environ, places), _no_network(), contextlib.suppress(DatasetError):
-            _load(subject, "test")
+            load_split(subject.component, subject.options, "test")
 
 
 @check("dataset", cause="a placeholder from a template")
@@ -115,7 +119,7 @@ def reading_leaves_randomness_alone(subject: Subject) -> None:
 @check("dataset", cause="a generator, or an iterable dataset")
 def map_style(subject: Subject) -> None:
     """It is map-style: it has a length, and gives an image and a label for an index."""
-    source: Any = subject.target("test", **component_options(subject.component, subject.options))
+    source: Any = subject.target("test", **subject.values)
     if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
         raise Failed(f"{type(source).__name__} lacks __len__ or __getitem__", "a map-style dataset")
     if len(source[0]) != 2:
@@ -129,7 +133,11 @@ def _spec(subject: Subject) -> DatasetSpec:
 
 
 def _load(subject: Subject, split: str) -> ImageDataset:
-    return load_split(subject.component, subject.options, split)
+    """Read a split; where that fails, `splits_as_declared` and `map_style` tell."""
+    try:
+        return load_split(subject.component, subject.values, split)
+    except Exception as error:
+        raise NotApplicable(f"split '{split}' cannot be read") from error
 
 
 @contextlib.contextmanager

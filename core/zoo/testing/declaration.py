@@ -78,9 +78,10 @@ def options_have_defaults(subject: Subject) -> None:
 def options_bounded(subject: Subject) -> None:
     """Every whole number among the options has a lower and an upper bound: it may size memory."""
     for option in _options(subject):
-        for schema in _numbers(option.schema()):
+        for schema in _parts(option.schema(), "integer"):
             bounds = {"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}
-            if not all(side & schema.keys() for side in bounds):
+            chosen = "enum" in schema or "const" in schema  # a `Literal` bounds itself
+            if not chosen and not all(side & schema.keys() for side in bounds):
                 raise Failed(f"option '{option.name}' is an integer without both bounds", "Field(ge=…, le=…)")
 
 
@@ -88,8 +89,7 @@ def options_bounded(subject: Subject) -> None:
 def options_finite(subject: Subject) -> None:
     """Every list among the options has a greatest length."""
     for option in _options(subject):
-        schema = option.schema()
-        if schema.get("type") == "array" and "maxItems" not in schema:
+        if any("maxItems" not in schema for schema in _parts(option.schema(), "array")):
             raise Failed(f"option '{option.name}' takes a list of any length", "Field(max_length=…)")
 
 
@@ -109,13 +109,13 @@ def _options(subject: Subject) -> list[Any]:
         return []
 
 
-def _numbers(schema: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield every part of a JSON schema that describes an integer."""
+def _parts(schema: Any, type_: str) -> Iterator[Mapping[str, Any]]:
+    """Yield every part of a JSON schema that describes a value of a type, at any depth."""
     if isinstance(schema, Mapping):
-        if schema.get("type") == "integer":
+        if schema.get("type") == type_:
             yield schema
         for part in schema.values():
-            yield from _numbers(part)
+            yield from _parts(part, type_)
     elif isinstance(schema, list):
         for part in schema:
-            yield from _numbers(part)
+            yield from _parts(part, type_)

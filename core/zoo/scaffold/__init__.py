@@ -1,0 +1,142 @@
+"""What `zoo new-plugin` writes: a package of its own, ready to install, test and train.
+
+zoo-patch/
+  pyproject.toml            the package, and its entry point in the group `zoo`
+  README.md                 how to install, test and train it; where to change what
+  zoo_patch/plugin.py       what it offers: light
+  zoo_patch/networks.py     the module itself; `dataset.py` or `objective.py` for these kinds
+  tests/test_contract.py    every check of `zoo.testing`
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import re
+import shutil
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from zoo.errors import ConfigError, OutputError, printable
+from zoo.registry import DISTRIBUTION, Registry, installed
+from zoo.specs import Kind
+
+_NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
+_LONGEST_NAME = 64  # as for every component
+_MODULES: dict[Kind, str] = {
+    "encoder": "networks.py",
+    "decoder": "networks.py",
+    "objective": "objective.py",
+    "dataset": "dataset.py",
+}
+_TRAIN: dict[Kind, str] = {
+    "encoder": "zoo train --encoder {} --dataset mnist",
+    "decoder": "zoo train --encoder mlp --decoder {} --dataset mnist",
+    "objective": "zoo train --encoder mlp --objective {} --dataset mnist",
+    "dataset": "zoo train --encoder mlp --dataset {}",
+}
+
+
+def new_plugin(name: str, kind: Kind, directory: Path, registry: Registry | None = None) -> Path:
+    """Write a plugin with one working component, and return its folder `zoo-NAME`.
+
+    Args:
+        name: The component's name: lower-case letters and digits, joined by single `-` or `_`.
+        kind: What the plugin offers.
+        directory: Where to put the folder; it must exist.
+        registry: The components whose names are taken; those installed by default.
+
+    Raises:
+        ConfigError: The name cannot be one, or is taken.
+        OutputError: The folder exists, or cannot be written; nothing of it is left behind.
+    """
+    _check_name(name, kind, registry or installed())
+    folder = directory / _distribution(name)
+    try:
+        folder.mkdir()
+    except FileExistsError as error:
+        raise OutputError(f"{printable(folder)} exists: choose another name or --directory.") from error
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    try:
+        for path, text in _render(name, kind).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)  # it is ours: `mkdir` has just made it
+        if isinstance(error, OSError):
+            raise _unwritable(folder, error) from error
+        raise
+    return folder
+
+
+def train_command(name: str, kind: Kind) -> str:
+    """Return the shortest command that trains with a component of this kind and name."""
+    return _TRAIN[kind].format(name)
+
+
+def _check_name(name: str, kind: Kind, registry: Registry) -> None:
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+        raise ConfigError(
+            f"'{printable(name, _LONGEST_NAME)}' cannot be a plugin's name: use up to {_LONGEST_NAME} lower-case "
+            "letters and digits, joined by single '-' or '_', e.g. patch or my-encoder."
+        )
+    if registry.has(kind, name):
+        owners = ", ".join(sorted({c.plugin.distribution for c in registry.components(kind) if c.name == name}))
+        raise ConfigError(f"There is {kind} '{name}' already, from {owners}: choose another name.")
+    if importlib.util.find_spec(_package(name)):
+        raise ConfigError(f"There is a Python package {_package(name)} already: choose another name.")
+    if any(plugin.distribution == _distribution(name) for plugin in registry.plugins):
+        raise ConfigError(f"There is a distribution {_distribution(name)} already: choose another name.")
+
+
+def _render(name: str, kind: Kind) -> dict[str, str]:
+    """Return the texts of a plugin's files by their paths in its folder."""
+    package, module = _package(name), _MODULES[kind]
+    values = {
+        "name": name,
+        "kind": kind,
+        "distribution": _distribution(name),
+        "package": package,
+        "module": module,
+        "train": train_command(name, kind),
+        "requirement": _requirement(importlib.metadata.version(DISTRIBUTION)),
+        "requires_python": importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"],
+    }
+    templates = {
+        "pyproject.toml": "pyproject.toml",
+        "README.md": "README.md",
+        f"{package}/__init__.py": "init.py",
+        f"{package}/plugin.py": f"{kind}_plugin.py",
+        f"{package}/{module}": f"{kind}.py",
+        "tests/test_contract.py": "test_contract.py",
+    }
+    folder = files(__name__) / "templates"
+    texts = {
+        path: Template((folder / f"{template}.template").read_text(encoding="utf-8")).substitute(values)
+        for path, template in templates.items()
+    }
+    return texts | {f"{package}/py.typed": ""}
+
+
+def _requirement(version: str) -> str:
+    """Return the requirement for the versions that keep the promises of this one, e.g. `autoencoder-zoo>=0.1,<0.2`."""
+    from packaging.version import Version
+
+    running = Version(version)
+    lowest = version if running.is_prerelease else f"{running.major}.{running.minor}"
+    breaking = f"0.{running.minor + 1}" if running.major == 0 else str(running.major + 1)
+    return f"{DISTRIBUTION}>={lowest},<{breaking}"
+
+
+def _distribution(name: str) -> str:
+    return "zoo-" + name.replace("_", "-")  # as package indexes spell it
+
+
+def _package(name: str) -> str:
+    return "zoo_" + name.replace("-", "_")
+
+
+def _unwritable(folder: Path, error: OSError) -> OutputError:
+    return OutputError(f"Cannot write {printable(folder)}: {error.strerror}. Choose another --directory.")
