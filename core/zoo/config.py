@@ -123,7 +123,7 @@ def resolve(settings: Mapping[str, Any], registry: Registry | None = None) -> Ru
             known = ", ".join(c.name for c in registry.components(kind))
             raise ConfigError(f"No {kind} given: --{kind} NAME, one of: {known}.")
     if "decoder" not in given:
-        given["decoder"] = _default_decoder(given["encoder"], registry)
+        given["decoder"] = default_decoder(given["encoder"], registry)
     try:
         config = RunConfig.model_validate(given)
     except ValidationError as error:
@@ -160,7 +160,9 @@ def read_config(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _default_decoder(encoder: Any, registry: Registry) -> str:
+def default_decoder(encoder: Any, registry: Registry | None = None) -> str:
+    """Return the decoder that goes with an encoder: the one of its name, or else `mlp`."""
+    registry = registry or installed()
     name = encoder.get("name") if isinstance(encoder, Mapping) else getattr(encoder, "name", encoder)
     return name if isinstance(name, str) and registry.has("decoder", name) else FALLBACK_DECODER
 

@@ -66,6 +66,8 @@ def train(
 
 def _with_options(settings: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
     """Return the settings with every `KIND.OPTION=VALUE` put into its component."""
+    from zoo.config import default_decoder
+
     for assignment in assignments:
         target, equals, value = assignment.partition("=")
         kind, dot, option = target.partition(".")
@@ -74,7 +76,7 @@ def _with_options(settings: dict[str, Any], assignments: tuple[str, ...]) -> dic
         if kind not in KINDS:
             raise ConfigError(f"--set {printable(assignment)}: '{printable(kind)}' is none of {', '.join(KINDS)}.")
         if kind == "decoder" and kind not in settings:
-            settings["decoder"] = _name_of(settings.get("encoder", ""))
+            settings["decoder"] = default_decoder(settings.get("encoder"))
         if kind not in settings:
             raise ConfigError(f"--set {printable(assignment)} needs --{kind} NAME.")
         part = settings[kind]
