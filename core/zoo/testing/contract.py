@@ -54,13 +54,19 @@ def check_components(components: Sequence[Component], only: str | None = None) -
                 yield run_check(check, subject)
 
 
-def contract_tests(name: str, expected_failures: ExpectedFailures | None = None) -> type:
+def contract_tests(
+    name: str,
+    expected_failures: ExpectedFailures | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> type:
     """Return a test class for pytest: a test for each component of a plugin and each check.
 
     Args:
         name: The distribution (`zoo-patch`), plugin or component to test.
         expected_failures: Component → check → reason. Such a test must fail (a strict xfail); one
             that passes, or a name that is unknown, is a failure.
+        options: Component → option → value, for a component that cannot be built or read by its
+            defaults alone, such as a dataset that needs a path.
 
     Raises:
         UsageError: The plugin is not installed or was not loaded, or an expected failure names an
@@ -73,10 +79,10 @@ def contract_tests(name: str, expected_failures: ExpectedFailures | None = None)
     _refuse_unknown(components, expected)
     parameters: list[Any] = []
     for component in components:
-        subject = Subject(component)
+        subject = Subject(component, (options or {}).get(component.name, {}))
         for check in applicable_checks(component):
             reason = expected.get(component.name, {}).get(check.name)
-            marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+            marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason is not None else []
             name_of_test = f"{component.kind}-{component.name}-{check.name}"
             parameters.append(pytest.param(check, subject, id=name_of_test, marks=marks))
 

@@ -184,7 +184,8 @@ def memory_layout(subject: Subject) -> None:
     for shape in subject.shapes:
         network, inputs = subject.build(shape).double(), subject.inputs(shape).double()
         plain = _forward(network, inputs)
-        others = [inputs.permute(*reversed(range(inputs.dim()))).contiguous().permute(*reversed(range(inputs.dim())))]
+        backwards = tuple(reversed(range(inputs.dim())))
+        others = [inputs.permute(backwards).contiguous().permute(backwards)]
         if inputs.dim() == 4:
             others.append(inputs.contiguous(memory_format=torch.channels_last))
         for strided in (_forward(network, other) for other in others):

@@ -1,13 +1,16 @@
 """`contract_tests` and `zoo check` as a plugin's author uses them."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from collections import Counter
+from xml.etree import ElementTree
 
 import pytest
-from conftest import write_distribution
 
+from conftest import write_distribution
 from zoo.testing import CHECKS
 
 OBJECTIVE_CHECKS = [check.name for check in CHECKS if "objective" in check.kinds]
@@ -32,112 +35,118 @@ class Plain(Objective):
 FLAW = "images_unchanged"
 
 
-@pytest.fixture
-def patch(tmp_path):
-    """Install zoo-patch, which offers one objective with one flaw; the folder that it is in."""
-    site = tmp_path / "site"
-    write_distribution(site, "zoo-patch", {"patch": "zoo_patch"})
-    (site / "zoo_patch.py").write_text(PLUGIN)
-    (site / "zoo_patch_objective.py").write_text(OBJECTIVE)
-    return site
+TEST_FILES = {
+    "tiny": "'zoo-tiny'",
+    "options": "'zoo-tiny', options={'tiny': {'broken': True}}",
+    "patch": "'zoo-patch'",
+    "expected": f"'zoo-patch', expected_failures={{'plain': {{'{FLAW}': 'dims them on purpose'}}}}",
+    "stale": f"'zoo-patch', expected_failures={{'plain': {{'{FLAW}': 'on purpose', 'is_objective': 'once it was'}}}}",
+    "unknown_component": "'zoo-patch', expected_failures={'plane': {}}",
+    "unknown_check": "'zoo-patch', expected_failures={'plain': {'image_unchanged': 'why'}}",
+    "unknown_plugin": "'zoo-pach'",
+    "broken_plugin": "'zoo-broken'",
+}
 
 
-@pytest.fixture
-def run_tests(patch, tmp_path, zoo_environment):
-    """Run a plugin's whole test file with pytest, and return its status and what it prints."""
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Install zoo-patch, which offers one objective with one flaw."""
+    folder = tmp_path_factory.mktemp("site")
+    write_distribution(folder, "zoo-patch", {"patch": "zoo_patch"})
+    (folder / "zoo_patch.py").write_text(PLUGIN)
+    (folder / "zoo_patch_objective.py").write_text(OBJECTIVE)
+    return folder
 
-    def run(arguments, *flags):
-        path = tmp_path / "test_patch.py"
-        path.write_text(
-            f"from zoo.testing import contract_tests\n\nTestContract = contract_tests({arguments})\n", encoding="utf-8"
+
+@pytest.fixture(scope="module")
+def results(site, tmp_path_factory, zoo_environment):
+    """Run whole test files of plugins with pytest: for each file, test → (result, what pytest says)."""
+    folder = tmp_path_factory.mktemp("tests")
+    write_distribution(folder, "zoo-broken", {"broken": "zoo_broken"})
+    (folder / "zoo_broken.py").write_text("import nowhere")
+    for name, arguments in TEST_FILES.items():
+        (folder / f"test_{name}.py").write_text(
+            f"from zoo.testing import contract_tests\n\nTestContract = contract_tests({arguments})\n"
         )
-        environment = zoo_environment | {"PYTHONPATH": f"{patch}:{zoo_environment['PYTHONPATH']}"}
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", path.name, *flags]
-        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert result.stderr == ""
-        return result.returncode, result.stdout
+    environment = zoo_environment | {
+        "PYTHONPATH": os.pathsep.join([str(folder), str(site), zoo_environment["PYTHONPATH"]])
+    }
+    command = [sys.executable, "-m", "pytest", "--continue-on-collection-errors", "--junitxml=report.xml"]
+    subprocess.run(command, cwd=folder, env=environment, capture_output=True)
+    found = {name: {} for name in TEST_FILES}
+    for case in ElementTree.parse(folder / "report.xml").iter("testcase"):
+        module, _, _ = (case.get("classname") or case.get("name")).partition(".")
+        test = re.sub(r"^test\[|\]$", "", case.get("name"))
+        outcome = next(iter(case), None)
+        said = "" if outcome is None else f"{outcome.get('message')}\n{outcome.text}"
+        result = "passed" if outcome is None else outcome.get("type", "").removeprefix("pytest.") or outcome.tag
+        found[module.removeprefix("test_")][test] = result, said
+    return found
 
-    return run
 
-
-def test_there_is_a_test_for_each_component_and_check(run_tests):
-    status, output = run_tests("'zoo-tiny'", "--collect-only", "-q")
-    names = [line.partition("[")[2].rstrip("]") for line in output.splitlines() if "::" in line]
-    expected = [f"objective-diverging-{check}" for check in OBJECTIVE_CHECKS]
+def test_there_is_a_test_for_each_component_and_check(results):
+    expected = {f"objective-diverging-{check}" for check in OBJECTIVE_CHECKS}
     for dataset in ("tiny", "tiny-colour", "tiny-small"):
-        expected += [f"dataset-{dataset}-{check}" for check in DATASET_CHECKS]
-    assert status == 0
-    assert names == expected
+        expected |= {f"dataset-{dataset}-{check}" for check in DATASET_CHECKS}
+    assert set(results["tiny"]) == expected
 
 
-def test_a_broken_promise_is_told_with_its_cause_and_without_a_traceback(run_tests):
-    status, output = run_tests("'zoo-patch'")
-    assert status == 1
-    assert f"{FLAW}: The images are left as they were.\nobjective 'plain': the images changed; allowed: " in output
-    assert f"Again: zoo check zoo-patch:plain --only {FLAW}\n" in output
-    assert "Traceback" not in output
-    assert "1 failed" in output
+def test_a_broken_promise_is_told_with_its_cause_and_without_a_traceback(results):
+    failed = {test: said for test, (result, said) in results["patch"].items() if result == "failure"}
+    (said,) = failed.values()
+    assert list(failed) == [f"objective-plain-{FLAW}"]
+    assert f"{FLAW}: The images are left as they were.\nobjective 'plain': the images changed; allowed: " in said
+    assert said.endswith(f"Again: zoo check zoo-patch:plain --only {FLAW}")
+    assert "Traceback" not in said
 
 
-def test_what_does_not_apply_is_skipped_with_the_reason(run_tests):
-    _, output = run_tests("'zoo-patch'", "-k", "prior_sampling")
-    assert "1 skipped" in output
-    assert "not applicable: it has no prior" in output
+def test_what_does_not_apply_is_skipped_with_the_reason(results):
+    result, said = results["patch"]["objective-plain-prior_sampling"]
+    assert result == "skip"
+    assert "not applicable: it has no prior" in said
 
 
-def test_an_expected_failure_is_an_xfail_with_its_reason(run_tests):
-    status, output = run_tests(f"'zoo-patch', expected_failures={{'plain': {{'{FLAW}': 'dims them on purpose'}}}}")
-    assert status == 0
-    assert f"XFAIL test_patch.py::TestContract::test[objective-plain-{FLAW}] - dims them on purpose" in output
-    assert "1 xfailed" in output
+def test_options_are_given_to_the_component(results):
+    failed = {test for test, (result, _) in results["options"].items() if result == "failure"}
+    assert "dataset-tiny-splits_as_declared" in failed
+    assert not any(test.startswith(("dataset-tiny-colour", "dataset-tiny-small")) for test in failed)
 
 
-def test_an_expected_failure_that_passes_is_a_failure(run_tests):
-    status, output = run_tests(
-        "'zoo-patch', expected_failures={'plain': {'is_objective': 'mended'}}", "-k", "is_objective"
-    )
-    assert status == 1
-    assert "[XPASS(strict)] mended" in output
+def test_an_expected_failure_is_an_xfail_with_its_reason(results):
+    result, said = results["expected"][f"objective-plain-{FLAW}"]
+    assert result == "xfail"
+    assert said.startswith("dims them on purpose")
+    assert {result for result, _ in results["expected"].values()} == {"passed", "skip", "xfail"}
+
+
+def test_an_expected_failure_that_passes_is_a_failure(results):
+    result, said = results["stale"]["objective-plain-is_objective"]
+    assert result == "failure"
+    assert said.startswith("[XPASS(strict)] once it was")
 
 
 @pytest.mark.parametrize(
-    ("expected_failures", "message"),
+    ("file", "message"),
     [
-        ("{'plane': {}}", "expected_failures: no component 'plane'. Did you mean 'plain'? The components: plain."),
-        (
-            "{'plain': {'image_unchanged': 'why'}}",
-            "expected_failures: no check 'image_unchanged'. Did you mean 'images_unchanged'?",
-        ),
+        ("unknown_component", "no component 'plane'. Did you mean 'plain'? The components: plain."),
+        ("unknown_check", "no check 'image_unchanged'. Did you mean 'images_unchanged'?"),
+        ("unknown_plugin", "No installed plugin or component is named 'zoo-pach'. Did you mean 'zoo-patch'?"),
+        ("broken_plugin", "plugin 'broken' (zoo-broken 1.0) was not loaded: ModuleNotFoundError: No module named"),
     ],
-    ids=["component", "check"],
+    ids=["component", "check", "plugin", "plugin not loaded"],
 )
-def test_an_unknown_expected_failure_stops_the_collection_and_says_what_was_meant(
-    run_tests, expected_failures, message
-):
-    status, output = run_tests(f"'zoo-patch', expected_failures={expected_failures}")
-    assert status == 2
-    assert message in output
-
-
-def test_an_unknown_plugin_stops_the_collection_and_says_what_was_meant(run_tests):
-    status, output = run_tests("'zoo-pach'")
-    assert status == 2
-    assert "No installed plugin or component is named 'zoo-pach'. Did you mean 'zoo-patch'?" in output
-
-
-def test_a_plugin_that_was_not_loaded_gives_its_cause(run_tests, patch):
-    (patch / "zoo_patch.py").write_text("import nowhere")
-    status, output = run_tests("'zoo-patch'")
-    assert status == 2
-    assert "plugin 'patch' (zoo-patch 1.0) was not loaded: ModuleNotFoundError: No module named 'nowhere'" in output
+def test_a_name_that_means_nothing_stops_the_collection_and_says_what_was_meant(results, file, message):
+    ((result, said),) = results[file].values()
+    assert result == "error"
+    assert message in said
 
 
 @pytest.fixture
-def zoo_check(run_zoo, patch):
+def zoo_check(run_zoo, site):
     """Run `zoo check` where zoo-patch is installed."""
 
     def check(*arguments):
-        return run_zoo("check", *arguments, environment={"PYTHONPATH": str(patch)})
+        return run_zoo("check", *arguments, environment={"PYTHONPATH": str(site)})
 
     return check
 

@@ -30,6 +30,7 @@ def failures(flaw, only=None):
 
 
 @every_flaw
+@pytest.mark.filterwarnings("ignore")  # a check that only warned would be none
 def test_a_flaw_fails_its_own_check_and_no_other(check):
     failed = failures(FLAWS[check])
     assert list(failed) == [check], failed
@@ -43,11 +44,24 @@ def test_a_correct_component_passes_every_check(kind):
     assert [outcome.check for outcome in outcomes] == applicable_checks(component)
 
 
+def test_an_encoder_may_refuse_a_shape_and_offer_a_choice_of_numbers():
+    assert failures(Flaw("encoder", "GreyEncoder")) == {}
+
+
+@pytest.mark.parametrize("flaw", ["Untyped", "WithoutDefault"])
+def test_what_cannot_be_built_is_not_applicable_and_says_why(flaw):
+    flaw = next(planted for planted in FLAWS.values() if planted.target == flaw)
+    outcomes = [o for o in check_components([component_of(flaw)]) if o.result == "not applicable"]
+    assert len(outcomes) > 10
+    assert all("option '" in outcome.message for outcome in outcomes)
+
+
 def test_every_check_has_a_flaw_and_every_flaw_a_check():
     assert set(FLAWS) == {check.name for check in CHECKS}
 
 
 @every_flaw
+@pytest.mark.filterwarnings("ignore")
 def test_a_failure_says_on_one_line_what_was_measured_what_is_allowed_the_cause_and_how_to_run_it_again(check):
     kind = FLAWS[check].kind
     (message,) = failures(FLAWS[check], only=check).values()

@@ -1,0 +1,240 @@
+"""The guide for plugin authors is true: its plugins train and keep the contract, and its tables are those of the code.
+
+`python tests/plugins/test_guide.py` prints the table of checks as the guide has to hold it.
+"""
+
+import ast
+import inspect
+import itertools
+import os
+import re
+import shlex
+import shutil
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import zoo
+import zoo.testing
+from zoo import hookspecs, registry, specs
+from zoo.cli import app
+from zoo.specs import KINDS
+from zoo.testing import CHECKS
+
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
+FILES = dict(re.findall(r"```\w+\n# (zoo-\S+)\n(.*?)```", GUIDE, re.DOTALL))
+FOLDERS = sorted({path.partition("/")[0] for path in FILES})
+STEPS = re.findall(r"^    (zoo .+)$", GUIDE, re.MULTILINE)  # commands on a line of their own
+COMMANDS = sorted({*STEPS, *re.findall(r"`(zoo [^`]+)`", GUIDE)})
+SPEC_TYPES = (specs.EncoderSpec, specs.DecoderSpec, specs.ObjectiveSpec, specs.DatasetSpec)
+
+
+def commands(name):
+    return [command for command in STEPS if shlex.split(command)[1] == name]
+
+
+def section(title):
+    return re.search(rf"^#+ {title}\n(.*?)(?=^#|\Z)", GUIDE, re.DOTALL | re.MULTILINE)[1]
+
+
+def rows(title):
+    """Return the cells of the rows of the tables in a section, headings left out."""
+    lines = re.findall(r"^\| (.*) \|$", section(title), re.MULTILINE)
+    return [line.split(" | ") for line in lines if not line.startswith(("spec |", "field |", "kind |", "`zoo."))]
+
+
+def rendered_checks():
+    """Return the guide's tables of checks: one for each combination of kinds that share some, the widest first."""
+    combinations = {check.kinds for check in CHECKS}
+    tables = []
+    for kinds in sorted(combinations, key=lambda kinds: (-len(kinds), [KINDS.index(kind) for kind in kinds])):
+        promises = [f"| `{check.name}` | {check.promise} |" for check in CHECKS if check.kinds == kinds]
+        tables.append("\n".join([f"| {' · '.join(kinds)} | promise |", "|---|---|", *promises]))
+    return "\n\n".join(tables)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A home directory with the photographs that the guide's dataset declares, of several sizes."""
+    home = tmp_path_factory.mktemp("home")
+    generator = np.random.default_rng(0)
+    declared = re.search(r"^SPLITS = (\{.*?\})", FILES["zoo-photos/zoo_photos/plugin.py"], re.MULTILINE)[1]
+    for split, count in ast.literal_eval(declared).items():
+        folder = home / "photos" / split
+        folder.mkdir(parents=True)
+        for number in range(count):
+            pixels = generator.integers(0, 256, (20 + number % 7, 24, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number:04}.png")
+    return home
+
+
+@pytest.fixture(scope="module")
+def environment(photos, tmp_path_factory):
+    """Environment in which every plugin of the guide is installed, and the photographs are at home."""
+    from conftest import write_distribution  # here, so that this file also runs as a program
+
+    site = tmp_path_factory.mktemp("guide")
+    for path, text in FILES.items():
+        (site / path).parent.mkdir(parents=True, exist_ok=True)
+        (site / path).write_text(text, encoding="utf-8")
+    for folder in FOLDERS:  # "the files are those of zoo-patch with other names"
+        template = FILES["zoo-patch/pyproject.toml"].replace("patch", folder.removeprefix("zoo-"))
+        project = tomllib.loads(FILES.get(f"{folder}/pyproject.toml", template))["project"]
+        write_distribution(
+            site / folder,
+            project["name"],
+            project["entry-points"]["zoo"],
+            version=project["version"],
+            requires=tuple(project["dependencies"]),
+        )
+    return {"PYTHONPATH": os.pathsep.join(str(site / folder) for folder in FOLDERS), "HOME": str(photos)}
+
+
+def test_it_has_a_plugin_of_every_kind():
+    hooks = re.findall(r"^def (zoo_\w+)\(", "".join(FILES.values()), re.MULTILINE)
+    assert set(hooks) == {f"zoo_{kind}s" for kind in KINDS}
+
+
+@pytest.mark.parametrize("command", commands("train"))
+def test_its_commands_train(run_zoo, environment, photos, command):
+    quick = command.replace("--dataset mnist", "--dataset tiny").replace("/data/photos", str(photos / "photos"))
+    result = run_zoo(*shlex.split(quick)[1:], "--epochs", 1, environment=environment)
+    assert result.status == 0, result.stderr
+    assert "test  mse" in result.stdout
+
+
+@pytest.mark.parametrize("plugin", FOLDERS)
+def test_its_plugins_keep_the_contract(run_zoo, environment, plugin):
+    result = run_zoo("check", plugin, environment=environment)
+    assert result.status == 0, result.stdout
+    assert " passed, 0 failed" in result.stdout
+
+
+def test_photographs_that_are_missing_are_named(run_zoo, environment, tmp_path):
+    folder = f"dataset.folder={tmp_path}"
+    result = run_zoo("train", "--encoder", "mlp", "--dataset", "photos", "--set", folder, environment=environment)
+    assert result.status == 1
+    assert result.stderr == (
+        f"zoo: {tmp_path}/train must hold 400 images (.jpg, .jpeg or .png), 0 found: "
+        "--set dataset.folder=DIRECTORY says where they are.\n"
+    )
+
+
+def test_a_photograph_that_is_damaged_is_named(run_zoo, environment, photos, tmp_path):
+    shutil.copytree(photos / "photos", tmp_path / "photos")
+    damaged = tmp_path / "photos" / "train" / "0007.png"
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    folder = f"dataset.folder={tmp_path / 'photos'}"
+    result = run_zoo("train", "--encoder", "mlp", "--dataset", "photos", "--set", folder, environment=environment)
+    assert result.status == 1
+    assert re.fullmatch(rf"zoo: {re.escape(str(damaged))} cannot be read: .+\n", result.stderr)
+
+
+@pytest.mark.parametrize("command", commands("new-plugin"))
+def test_what_new_plugin_writes_is_quoted(run_zoo, tmp_path, command):
+    result = run_zoo(*shlex.split(command)[1:])
+    assert result.status == 0, result.stderr
+    (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+    quoted = {path: text for path, text in FILES.items() if path.startswith(f"{folder.name}/")}
+    assert {path: (tmp_path / path).read_text(encoding="utf-8") for path in quoted} == quoted
+
+
+def test_the_steps_are_those_that_new_plugin_prints(run_zoo):
+    steps = re.search(r"^    (zoo new-plugin patch\n(?:    .*\n)+)", GUIDE, re.MULTILINE)[1]
+    command, *following = [line.strip() for line in steps.splitlines()]
+    printed = run_zoo(*shlex.split(command)[1:]).stdout
+    assert [re.sub(r"^(wrote|next) +", "", line).strip() for line in printed.splitlines()] == ["zoo-patch", *following]
+
+
+def test_the_files_of_new_plugin_are_listed(run_zoo, tmp_path):
+    run_zoo("new-plugin", "patch")
+    folder = tmp_path / "zoo-patch"
+    listed = re.findall(
+        r"^  (\S+)  ", re.search(r"^zoo-patch/\n(.*?)```", GUIDE, re.DOTALL | re.MULTILINE)[1], re.MULTILINE
+    )
+    written = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    assert sorted(listed) == sorted(written)
+
+
+@pytest.mark.parametrize(("command", "output"), re.findall(r"<!-- output: (.+?) -->\n```\n(.*?)```", GUIDE, re.DOTALL))
+def test_quoted_output_is_what_is_printed(run_zoo, environment, command, output):
+    assert run_zoo(*shlex.split(command)[1:], environment=environment).stdout == output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_its_commands_exist(command):
+    words = iter(shlex.split(command)[1:])
+    name = next(word for word in words if word not in app.params[0].opts)  # after --no-plugins
+    if arguments := list(words):  # else the command as such is meant
+        app.commands[name].make_context(name, arguments)
+    assert name in app.commands
+
+
+def test_the_checks_that_it_names_exist():
+    expected = ast.literal_eval(re.search(r"expected_failures=(\{.*\})\)", GUIDE)[1])
+    named = {name for checks in expected.values() for name in checks} | set(re.findall(r"--only (\w+)", GUIDE))
+    assert named
+    assert named <= {check.name for check in CHECKS}
+
+
+def test_its_table_of_checks_is_complete():
+    table = re.search(r"<!-- checks: .*? -->\n(.*?)\n<!-- end of checks -->", GUIDE, re.DOTALL)[1]
+    assert table == rendered_checks(), "paste what `python tests/plugins/test_guide.py` prints"
+
+
+def test_its_hooks_are_those_of_hookspecs():
+    hooks = {name: hook for name, hook in vars(hookspecs).items() if hasattr(hook, "zoo_spec")}
+    signatures = {name: str(inspect.signature(hook)).replace("'", "") for name, hook in hooks.items()}
+    defined = [f'def {name}{signatures[name]}:\n    """{hook.__doc__}"""\n' for name, hook in hooks.items()]
+    assert len(defined) == len(KINDS)
+    assert re.search(r"```python\n(.*?)```", section("Hooks"), re.DOTALL)[1] == "\n\n".join(defined)
+
+
+def test_its_specs_have_the_fields_of_the_code():
+    listed = {row[0]: row[1] for row in rows("Specs") if len(row) == 2}
+    assert listed == {f"`{spec.__name__}`": ", ".join(f"`{f.name}`" for f in fields(spec)) for spec in SPEC_TYPES}
+
+
+def test_its_fields_have_the_types_of_the_code():
+    listed = {row[0]: row[1] for row in rows("Specs") if len(row) == 3}
+    assert listed == {f"`{f.name}`": f"`{f.type}`" for f in fields(specs.DatasetSpec)}
+
+
+def test_targets_are_called_as_it_says():
+    calls = {spec.kind: f"`{re.search('called as `(.+?)`', spec.__doc__)[1]}`" for spec in SPEC_TYPES}
+    assert {row[0]: row[1] for row in rows("Calls")} == calls
+
+
+def test_it_lists_what_an_objective_may_define():
+    public = {name: member for name, member in vars(zoo.Objective).items() if not name.startswith("_")}
+    signatures = {
+        name + (", a property" if isinstance(member, property) else parameters(member))
+        for name, member in public.items()
+    }
+    assert {re.sub("`", "", row[0]) for row in rows("Objectives")} == signatures
+
+
+def parameters(method):
+    """Return a method's parameters without `self` and annotations."""
+    taken = itertools.islice(inspect.signature(method).parameters.values(), 1, None)
+    plain = [parameter.replace(annotation=parameter.empty) for parameter in taken]
+    return f"({', '.join(map(str, plain))})"
+
+
+def test_its_environment_variables_are_those_of_the_registry():
+    assert set(re.findall(r"ZOO_\w+", GUIDE)) == set(re.findall(r"ZOO_\w+", registry.__doc__))
+
+
+def test_the_public_names_that_it_uses_exist():
+    names = set(re.findall(r"`zoo\.((?:testing\.)?\w+)", GUIDE))
+    assert names
+    assert [name for name in names if not hasattr(zoo.testing if "." in name else zoo, name.split(".")[-1])] == []
+
+
+if __name__ == "__main__":
+    print(rendered_checks())
