@@ -182,6 +182,13 @@ def test_the_checks_that_it_names_exist():
     assert named <= {check.name for check in CHECKS}
 
 
+@pytest.mark.parametrize("call", re.findall(r"contract_tests\(.*\)(?=\n)", GUIDE))
+def test_contract_tests_is_called_as_it_may_be(call):
+    arguments = ast.parse(call, mode="eval").body
+    keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in arguments.keywords}
+    inspect.signature(zoo.testing.contract_tests).bind(*map(ast.literal_eval, arguments.args), **keywords)
+
+
 def test_its_table_of_checks_is_complete():
     table = re.search(r"<!-- checks: .*? -->\n(.*?)\n<!-- end of checks -->", GUIDE, re.DOTALL)[1]
     assert table == rendered_checks(), "paste what `python tests/plugins/test_guide.py` prints"

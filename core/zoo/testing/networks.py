@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from zoo.autoencoder import Autoencoder, image_shape_of
 from zoo.data import load_split, to_float
+from zoo.errors import IncompatibleError
 from zoo.objective import Objective
 from zoo.registry import Component, installed
 from zoo.specs import Kind
-from zoo.testing.check import SIZES, Failed, ImageShape, NotApplicable, Subject, check
+from zoo.testing.check import SHAPES, SIZES, Failed, ImageShape, NotApplicable, Subject, check
 
 _NETWORKS: tuple[Kind, ...] = ("encoder", "decoder")
 
@@ -41,6 +42,17 @@ class Linear(nn.Module):
 class _MeanSquaredError(Objective):
     def losses(self, images: Tensor, encode: Any, decode: Any) -> dict[str, Tensor]:
         return {"loss": nn.functional.mse_loss(decode(encode(images)), images)}
+
+
+@check(*_NETWORKS, cause="a mistake in the constructor that raises ValueError, or bounds on the shape too narrow")
+def takes_images(subject: Subject) -> None:
+    """It takes images of at least one shape that is tried, or that an installed dataset has."""
+    shapes = [*SHAPES, *(image_shape_of(dataset) for dataset in installed().components("dataset"))]
+    if not any(subject.takes(shape) for shape in shapes):
+        try:
+            subject.construct(shapes[0])
+        except (ValueError, IncompatibleError) as error:
+            raise Failed(f"it refuses every shape, {shapes[0]} with: {error}", "at least one that it takes") from error
 
 
 @check(*_NETWORKS, cause="a flatten or reshape written for one image shape, or a fixed number of outputs")

@@ -207,6 +207,13 @@ class Endless(Plain):
 # Encoders and decoders
 
 
+@breaks("takes_images", "encoder")
+class RefusesAll(LinearEncoder):
+    def __init__(self, image_shape: tuple[int, int, int], out_features: int) -> None:
+        super().__init__(image_shape, out_features)
+        raise ValueError("not this shape")
+
+
 @breaks("output_shape", "encoder")
 class Squeezing(LinearEncoder):
     def forward(self, images: Tensor) -> Tensor:
