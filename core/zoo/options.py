@@ -48,6 +48,8 @@ class Option:
             value = None
         elif isinstance(value, str) and _allows(self.annotation, tuple, list):
             value = [part.strip() for part in value.split(",") if part.strip()]
+        elif isinstance(value, str):
+            value = next((choice for choice in _choices(self.annotation) if str(choice) == value), value)
         return TypeAdapter(self.annotation, config=_FINITE).validate_python(value)
 
     def to_json(self, value: Any) -> Any:
@@ -168,6 +170,13 @@ def _allows(annotation: Any, *kinds: type) -> bool:
     if origin in (typing.Union, types.UnionType):
         return any(_allows(part, *kinds) for part in typing.get_args(annotation))
     return (origin or annotation) in kinds
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    """Return the values of a `Literal`, which has no text form of its own."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _choices(typing.get_args(annotation)[0])
+    return typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
 
 
 def _description(annotation: Any) -> str:

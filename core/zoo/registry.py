@@ -27,7 +27,7 @@ from typing import Any
 import pluggy
 
 from zoo import hookspecs
-from zoo.errors import AmbiguousComponentError, PluginError, UnknownComponentError, did_you_mean, printable
+from zoo.errors import AmbiguousComponentError, ConfigError, PluginError, UnknownComponentError, did_you_mean, printable
 from zoo.specs import KINDS, ComponentSpec, DatasetSpec, DecoderSpec, EncoderSpec, Kind, ObjectiveSpec
 
 DISTRIBUTION = "autoencoder-zoo"
@@ -180,6 +180,7 @@ def discover(blocked: Collection[str] = (), *, built_ins_only: bool = False, str
     components: list[Component] = []
     problems: list[Problem] = []
     taken: dict[tuple[Kind, str], Plugin] = {}
+    seconds = _plugin_seconds()
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         plugin = _plugin(entry_point)
         plugins.append(plugin)
@@ -188,7 +189,7 @@ def discover(blocked: Collection[str] = (), *, built_ins_only: bool = False, str
             continue
         try:
             _check_version(entry_point)
-            with _time_limit(float(os.environ.get("ZOO_PLUGIN_SECONDS", "20"))):
+            with _time_limit(seconds):
                 offered = [Component(spec, plugin) for spec in _specs(entry_point)]
             for component in offered:
                 if other := taken.get((component.kind, component.qualified_name)):
@@ -292,6 +293,13 @@ def _check_version(entry_point: importlib.metadata.EntryPoint) -> None:
 def _cause(error: BaseException) -> str:
     text = printable(" ".join(str(error).split()))
     return text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}"
+
+
+def _plugin_seconds() -> float:
+    text = os.environ.get("ZOO_PLUGIN_SECONDS", "20")
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text) or not float(text):
+        raise ConfigError(f"ZOO_PLUGIN_SECONDS must be a number of seconds over 0, got '{printable(text)}'.")
+    return float(text)
 
 
 def _flag(variable: str) -> bool:

@@ -307,3 +307,8 @@ def test_a_type_is_described_as_a_reader_says_it(annotation, description):
 
 def test_a_pair_is_not_described_as_up_to_two_values():
     assert not describe(option_of(tuple[int, int]).schema()).startswith("up to")
+
+
+def test_a_choice_among_numbers_is_set_from_text():
+    assert option_of(Literal[18, 34]).parse("34") == 34
+    assert option_of(Annotated[Literal[18, 34], "depth"]).parse("18") == 18

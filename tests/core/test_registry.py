@@ -203,6 +203,13 @@ def test_a_plugin_that_hangs_is_named_and_the_others_work(install, run_zoo, sour
     )
 
 
+@pytest.mark.parametrize("text", ["abc", "", "0", "-1", "nan"])
+def test_a_time_limit_that_is_none_is_refused(run_zoo, text):
+    result = run_zoo("list", environment={"ZOO_PLUGIN_SECONDS": text})
+    assert result.status == 2
+    assert result.stderr == f"zoo: ZOO_PLUGIN_SECONDS must be a number of seconds over 0, got '{text}'.\n"
+
+
 def test_zoo_strict_ends_the_program_at_the_first_broken_plugin(install, run_zoo):
     site = install("zoo-broken", broken=RAISES)
     result = run_zoo("list", environment={"PYTHONPATH": str(site), "ZOO_STRICT": "1"})
