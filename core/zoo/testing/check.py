@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import IncompatibleError, PluginError, printable
-from zoo.options import REQUIRED, options_of, parse_options
+from zoo.options import REQUIRED, Option, options_of, parse_options
 from zoo.registry import Component
 from zoo.specs import Kind
 
@@ -62,12 +63,26 @@ class Check:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check said about a component."""
+    """What a check said about a component.
+
+    Attributes:
+        component: The component.
+        check: The check.
+        result: Whether it passed.
+        message: Of a failure, what was measured and what is allowed; why a check does not apply.
+        again: The command that runs this check again.
+    """
 
     component: Component
     check: Check
     result: Result
-    message: str = ""
+    message: str
+    again: str
+
+    @property
+    def explanation(self) -> tuple[str, str, str]:
+        """What the reader of a failure needs, a line each."""
+        return self.message, f"usual cause: {self.check.cause}", f"again: {self.again}"
 
 
 @dataclass
@@ -87,33 +102,62 @@ class Subject:
         return self.component.kind
 
     @cached_property
+    def unresolved(self) -> str:
+        """Why the target cannot be imported or called; empty where it can."""
+        path = self.component.spec.target
+        try:
+            target = self.component.load()
+        except PluginError as error:
+            return f"importing {path} failed: {described(error.__cause__ or error)}"
+        return "" if callable(target) else f"{path} is {type(target).__name__}, which cannot be called"
+
+    @property
     def target(self) -> Any:
+        """What the spec's target names.
+
+        Raises:
+            NotApplicable: It cannot be imported or called, which `target_resolves` tells.
+        """
+        if self.unresolved:
+            raise NotApplicable("its target cannot be imported or called")
         return self.component.load()
+
+    @cached_property
+    def declared_options(self) -> tuple[Option, ...]:
+        """The options that the target declares.
+
+        Raises:
+            NotApplicable: They cannot be read, which `options_typed` tells.
+        """
+        try:
+            return options_of(self.target)
+        except PluginError as error:
+            raise NotApplicable(f"its options cannot be read: {error}") from error
 
     @cached_property
     def values(self) -> dict[str, Any]:
         """A value for every option.
 
         Raises:
-            NotApplicable: There is none for an option: it cannot be read, or has no default.
+            NotApplicable: One has no default, and none was given.
         """
-        target = self.target
-        try:
-            options = options_of(target)
-        except PluginError as error:  # the matter of `options_typed`
-            raise NotApplicable(f"its options cannot be read: {error}") from error
-        for option in options:  # the matter of `options_have_defaults`
+        for option in self.declared_options:
             if option.default is REQUIRED and option.name not in self.options:
-                raise NotApplicable(f"its option '{option.name}' has no default")
-        return parse_options(self.kind, options, self.options)
+                give = f"--set {self.kind}.{option.name}=VALUE"
+                raise NotApplicable(f"its option '{option.name}' has no default; {give} gives a value")
+        return parse_options(self.kind, self.declared_options, self.options)
 
     @cached_property
     def shapes(self) -> list[ImageShape]:
-        """The image shapes that an encoder or decoder takes, of those that are tried."""
+        """The image shapes that an encoder or decoder takes, of those that are tried.
+
+        Raises:
+            NotApplicable: There is none, which `takes_images` tells.
+        """
         taken = [shape for shape in SHAPES if self.takes(shape)]
-        if not taken:
-            tried = ", ".join("×".join(map(str, shape)) for shape in SHAPES)
-            raise NotApplicable(f"it takes none of the image shapes that are tried: {tried}")
+        if not any(self.refusal(shape) is None for shape in taken):
+            tried = ", ".join(said(shape) for shape in SHAPES)
+            raise NotApplicable(f"it can be built for none of the image shapes that are tried: {tried}")
         return taken
 
     def build(self, shape: ImageShape | None = None, size: int = 3, seed: int = 0) -> nn.Module:
@@ -148,17 +192,19 @@ class Subject:
         return (count, size) if self.kind == "encoder" else (count, *(shape or self.shapes[0]))
 
     def takes(self, shape: ImageShape) -> bool:
-        """Say whether an encoder or decoder takes images of this shape, by building it."""
+        """Say whether an encoder or decoder takes images of this shape: it says no by `ValueError`."""
+        return not isinstance(self.refusal(shape, "meta"), (ValueError, IncompatibleError))
+
+    def refusal(self, shape: ImageShape, device: str = "cpu") -> Exception | None:
+        """Return what an encoder's or decoder's constructor raises for images of this shape."""
         try:
-            with preserved_randomness(), torch.device("meta"):
+            with preserved_randomness(), torch.device(device):
                 self.construct(shape)
         except NotApplicable:
             raise
-        except (ValueError, IncompatibleError):  # how a component says that it does not take a shape
-            return False
-        except Exception:  # broken on the meta device, which is another check's matter
-            return True
-        return True
+        except Exception as error:
+            return error
+        return None
 
 
 class preserved_randomness:  # noqa: N801 - reads as a function
@@ -187,19 +233,52 @@ def check(
     return register
 
 
+def require(function: Callable[[Subject], None], subject: Subject, reason: str) -> None:
+    """Leave it to another check, where that fails, to tell.
+
+    Raises:
+        NotApplicable: It fails; with this reason.
+    """
+    try:
+        function(subject)
+    except Failed as failure:
+        raise NotApplicable(reason) from failure
+
+
 def run_check(check: Check, subject: Subject) -> Outcome:
-    """Run one check, and tell the outcome: what was measured, what is allowed, the usual cause."""
-    component = subject.component
-    rerun = f"zoo check {component.qualified_name} --only {check.name}"
+    """Run one check, and tell the outcome."""
+    result: Result = "failed"
+    message = ""
     try:
         with preserved_randomness():
             check.run(subject)
+        result = "passed"
     except NotApplicable as reason:
-        return Outcome(component, check, "not applicable", str(reason))
+        result, message = "not applicable", str(reason)
     except Failed as failure:
-        told = f"{failure}"
+        message = f"{_one_line(failure.measured)}; allowed: {failure.allowed}"
     except Exception as error:  # whatever a component's own code raises breaks the promise
-        told = f"{type(error).__name__}: {printable(' '.join(str(error).split()))}; allowed: no exception"
-    else:
-        return Outcome(component, check, "passed")
-    return Outcome(component, check, "failed", f"{component}: {told}. Usual cause: {check.cause}. Again: {rerun}")
+        message = f"{_one_line(described(error))}; allowed: no exception"
+    return Outcome(subject.component, check, result, message, _command(check, subject))
+
+
+def described(error: BaseException) -> str:
+    """Return an exception's type and text."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def said(shape: ImageShape) -> str:
+    """Return an image shape as a reader says it."""
+    return "×".join(map(str, shape))
+
+
+def _one_line(text: str) -> str:
+    return printable(" ".join(text.split()), 300).rstrip(".")
+
+
+def _command(check: Check, subject: Subject) -> str:
+    words = ["zoo", "check", subject.component.qualified_name, "--only", check.name]
+    for name, value in subject.options.items():
+        text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        words += ["--set", f"{subject.kind}.{name}={text}"]
+    return shlex.join(words)

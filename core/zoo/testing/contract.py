@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from zoo.errors import UsageError, did_you_mean
+from zoo.errors import ConfigError, UsageError, did_you_mean, printable
+from zoo.options import parse_options
 from zoo.registry import Component, Registry, installed
 from zoo.testing import datasets, declaration, networks, objectives  # noqa: F401 - they fill CHECKS
-from zoo.testing.check import CHECKS, Check, Outcome, Subject, run_check
+from zoo.testing.check import CHECKS, Check, NotApplicable, Outcome, Subject, run_check
 
-ExpectedFailures = Mapping[str, Mapping[str, str]]
+T = TypeVar("T")
+ByComponent = Mapping[str, Mapping[str, T]]  # by name, `patch`, or by kind and name, `encoder patch`
 
 
 def find_components(name: str, registry: Registry | None = None) -> list[Component]:
@@ -30,8 +32,15 @@ def find_components(name: str, registry: Registry | None = None) -> list[Compone
     for problem in registry.problems:
         if name in (problem.plugin.distribution, problem.plugin.name):
             raise UsageError(str(problem)) from problem.error
-    known = {known for c in components for known in (c.plugin.distribution, c.plugin.name, c.name)}
-    raise UsageError(f"No installed plugin or component is named '{name}'.{did_you_mean(name, known)}")
+    if name in {n for plugin in registry.plugins for n in (plugin.distribution, plugin.name)}:
+        raise UsageError(f"'{name}' offers no component: there is nothing to check.")
+    distributions = dict.fromkeys(c.plugin.distribution for c in components)
+    names = dict.fromkeys(c.name for c in components)
+    hint = did_you_mean(name, [*distributions, *(c.plugin.name for c in components), *names])
+    raise UsageError(
+        f"No installed plugin or component is named '{printable(name)}'.{hint} "
+        f"Plugins: {', '.join(distributions)}. Components: {', '.join(names)}."
+    )
 
 
 def applicable_checks(component: Component) -> list[Check]:
@@ -39,27 +48,35 @@ def applicable_checks(component: Component) -> list[Check]:
     return [check for check in CHECKS if component.kind in check.kinds]
 
 
-def check_components(components: Sequence[Component], only: str | None = None) -> Iterator[Outcome]:
+def check_components(
+    components: Sequence[Component], only: str | None = None, options: ByComponent[Any] | None = None
+) -> Iterator[Outcome]:
     """Run every check that applies to each component, or only the one of a name.
 
+    Args:
+        components: What to check.
+        only: The name of a check.
+        options: Component → option → value, over the defaults; the components' names as in `contract_tests`.
+
     Raises:
-        UsageError: There is no check of this name.
+        UsageError: There is no check of this name for these components, or `options` names an unknown component.
+        ConfigError: An option is unknown, of the wrong type or out of bounds.
     """
-    if only is not None and only not in {check.name for check in CHECKS}:
-        raise UsageError(f"No check '{only}'.{did_you_mean(only, [check.name for check in CHECKS])}")
-    for component in components:
-        subject = Subject(component)
-        for check in applicable_checks(component):
+    if only is not None:
+        _refuse_unknown_check("--only", only, components)
+    for subject in _subjects(components, options):
+        for check in applicable_checks(subject.component):
             if only in (None, check.name):
                 yield run_check(check, subject)
 
 
 def contract_tests(
-    name: str,
-    expected_failures: ExpectedFailures | None = None,
-    options: Mapping[str, Mapping[str, Any]] | None = None,
+    name: str, expected_failures: ByComponent[str] | None = None, options: ByComponent[Any] | None = None
 ) -> type:
     """Return a test class for pytest: a test for each component of a plugin and each check.
+
+    A component is named by its name, `patch`, which means all of this name, or by its kind and name,
+    `encoder patch`; where both are given, the latter goes over the former.
 
     Args:
         name: The distribution (`zoo-patch`), plugin or component to test.
@@ -69,19 +86,23 @@ def contract_tests(
             defaults alone, such as a dataset that needs a path.
 
     Raises:
-        UsageError: The plugin is not installed or was not loaded, or an expected failure names an
-            unknown component or check.
+        UsageError: The plugin is not installed or was not loaded, or an expected failure or option
+            names an unknown component or check.
+        ConfigError: An option is unknown, of the wrong type or out of bounds.
     """
     import pytest
 
     components = find_components(name)
-    expected = {c: dict(checks) for c, checks in (expected_failures or {}).items()}
-    _refuse_unknown(components, expected)
+    expected = _by_component("expected_failures", components, expected_failures or {})
+    for component_name, checks in (expected_failures or {}).items():
+        for check_name in checks:
+            meant = [c for c in components if component_name in _names(c)]
+            _refuse_unknown_check("expected_failures", check_name, meant)
     parameters: list[Any] = []
-    for component in components:
-        subject = Subject(component, (options or {}).get(component.name, {}))
+    for subject in _subjects(components, options):
+        component = subject.component
         for check in applicable_checks(component):
-            reason = expected.get(component.name, {}).get(check.name)
+            reason = expected[component].get(check.name)
             marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason is not None else []
             name_of_test = f"{component.kind}-{component.name}-{check.name}"
             parameters.append(pytest.param(check, subject, id=name_of_test, marks=marks))
@@ -93,21 +114,53 @@ def contract_tests(
             if outcome.result == "not applicable":
                 pytest.skip(f"not applicable: {outcome.message}")
             if outcome.result == "failed":
-                pytest.fail(f"{check.name}: {check.promise}\n{outcome.message}", pytrace=False)
+                pytest.fail("\n".join((f"{check.name}: {check.promise}", *outcome.explanation)), pytrace=False)
 
     return ContractTests
 
 
-def _refuse_unknown(components: Sequence[Component], expected: Mapping[str, Mapping[str, str]]) -> None:
-    for component_name, checks in expected.items():
-        matching = [c for c in components if c.name == component_name]
-        if not matching:
-            known = sorted({c.name for c in components})
-            hint = did_you_mean(component_name, known)
-            raise UsageError(
-                f"expected_failures: no component '{component_name}'.{hint} The components: {', '.join(known)}."
-            )
-        known = [check.name for c in matching for check in applicable_checks(c)]
-        for check in checks:
-            if check not in known:
-                raise UsageError(f"expected_failures: no check '{check}'.{did_you_mean(check, known)}")
+def _subjects(components: Sequence[Component], options: ByComponent[Any] | None) -> list[Subject]:
+    """Return the components under test, their options checked: a wrong one is no flaw of the component."""
+    given = _by_component("options", components, options or {})
+    subjects = [Subject(component, given[component]) for component in components]
+    for subject in subjects:
+        if subject.options:
+            _refuse_wrong_options(subject)
+    return subjects
+
+
+def _refuse_wrong_options(subject: Subject) -> None:
+    try:
+        parse_options(subject.kind, subject.declared_options, subject.options)
+    except NotApplicable:  # what it declares cannot be read, which its checks tell
+        return
+    except ConfigError as error:
+        raise ConfigError(f"{subject.component}: {error}") from error
+
+
+def _by_component(what: str, components: Sequence[Component], given: ByComponent[T]) -> dict[Component, dict[str, T]]:
+    """Return what is given for each component, by its name or by its kind and name."""
+    known = dict.fromkeys(name for component in components for name in _names(component))
+    for name in given:
+        if name not in known:
+            listed = ", ".join(kind_and_name for _, kind_and_name in map(_names, components))
+            raise UsageError(f"{what}: no component '{name}'.{did_you_mean(name, known)} The components: {listed}.")
+    return {
+        component: {key: value for name in _names(component) for key, value in given.get(name, {}).items()}
+        for component in components
+    }
+
+
+def _names(component: Component) -> tuple[str, str]:
+    return component.name, f"{component.kind} {component.name}"
+
+
+def _refuse_unknown_check(what: str, name: str, components: Sequence[Component]) -> None:
+    known = dict.fromkeys(check.name for component in components for check in applicable_checks(component))
+    if name in known:
+        return
+    if kinds := [f"{kind}s" for check in CHECKS if check.name == name for kind in check.kinds]:
+        given = " or ".join(map(str, components))
+        raise UsageError(f"{what}: '{name}' is a check of {' and '.join(kinds)}, not of {given}.")
+    hint = did_you_mean(name, known) or f" The checks: {', '.join(known)}."
+    raise UsageError(f"{what}: no check '{printable(name)}'.{hint}")

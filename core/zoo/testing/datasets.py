@@ -16,22 +16,57 @@ import numpy as np
 import torch
 
 from zoo.data import ImageDataset, load_split
-from zoo.errors import DatasetError
+from zoo.errors import DatasetError, PluginError
 from zoo.specs import DatasetSpec
-from zoo.testing.check import Failed, NotApplicable, Subject, check
+from zoo.testing.check import Failed, NotApplicable, Subject, check, described, require
 
+_UNREADABLE = "its splits cannot be read as declared"
 _PLACEHOLDERS = {"todo", "tbd", "unknown", "none", "n/a", "?", "...", "…", "licence", "license", "credit"}
+
+
+@check("dataset", cause="files that are not where the options say; `--set dataset.OPTION=VALUE` says another place")
+def readable(subject: Subject) -> None:
+    """Every split can be read, to its last image."""
+    target, values = subject.target, subject.values
+    for split in _spec(subject).splits:
+        try:
+            source = target(split, **values)
+            for index in range(len(source) if _is_map_style(source) else 0):
+                source[index]
+        except Exception as error:
+            what = str(error) if isinstance(error, DatasetError) else described(error)
+            raise Failed(f"split '{split}' cannot be read: {what}", "files that can be read") from error
+
+
+@check("dataset", cause="a generator, or an iterable dataset")
+def map_style(subject: Subject) -> None:
+    """It is map-style: it has a length, and gives an image and a label for an index."""
+    target, values = subject.target, subject.values
+    try:
+        source = target("test", **values)
+        first = source[0] if _is_map_style(source) and len(source) else None
+    except Exception:
+        require(readable, subject, _UNREADABLE)
+        raise
+    if not _is_map_style(source):
+        raise Failed(f"{type(source).__name__} lacks __len__ or __getitem__", "a map-style dataset")
+    if first is not None and len(first) != 2:
+        raise Failed(f"an item has {len(first)} parts", "an image and its label")
 
 
 @check("dataset", cause="a spec that was not updated with the files")
 def splits_as_declared(subject: Subject) -> None:
     """Every split has the declared number of images, of the declared shape, uint8, with a label each."""
-    try:
-        map_style(subject)
-    except Failed as failure:
-        raise NotApplicable(f"it is not map-style: {failure.measured}") from failure
+    values = subject.values
     for split in _spec(subject).splits:
-        load_split(subject.component, subject.options, split)
+        try:
+            load_split(subject.component, values, split)
+        except PluginError as error:
+            raise Failed(str(error), "what the spec declares") from error
+        except Exception:
+            require(readable, subject, _UNREADABLE)
+            require(map_style, subject, _UNREADABLE)
+            raise
 
 
 @check("dataset", cause="images scaled to [0, 1] before they were cast to uint8")
@@ -116,28 +151,23 @@ def reading_leaves_randomness_alone(subject: Subject) -> None:
         raise Failed("a global random state changed", "a generator of the dataset's own")
 
 
-@check("dataset", cause="a generator, or an iterable dataset")
-def map_style(subject: Subject) -> None:
-    """It is map-style: it has a length, and gives an image and a label for an index."""
-    source: Any = subject.target("test", **subject.values)
-    if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
-        raise Failed(f"{type(source).__name__} lacks __len__ or __getitem__", "a map-style dataset")
-    if len(source[0]) != 2:
-        raise Failed(f"an item has {len(source[0])} parts", "an image and its label")
-
-
 def _spec(subject: Subject) -> DatasetSpec:
     spec = subject.component.spec
     assert isinstance(spec, DatasetSpec)
     return spec
 
 
+def _is_map_style(source: Any) -> bool:
+    return hasattr(source, "__len__") and hasattr(source, "__getitem__")
+
+
 def _load(subject: Subject, split: str) -> ImageDataset:
-    """Read a split; where that fails, `splits_as_declared` and `map_style` tell."""
+    """Read a split; where that fails, `readable`, `map_style` or `splits_as_declared` tells."""
+    values = subject.values
     try:
-        return load_split(subject.component, subject.values, split)
+        return load_split(subject.component, values, split)
     except Exception as error:
-        raise NotApplicable(f"split '{split}' cannot be read") from error
+        raise NotApplicable(_UNREADABLE) from error
 
 
 @contextlib.contextmanager

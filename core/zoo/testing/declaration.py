@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from zoo.errors import PluginError
 from zoo.options import REQUIRED, options_of
 from zoo.specs import KINDS, Kind
 from zoo.testing.check import Failed, Subject, check
@@ -34,6 +35,15 @@ def listing_is_light(subject: Subject) -> None:
         raise Failed(f"importing {module} imports {', '.join(sorted(heavy))}", "none of it before a component is built")
 
 
+@check(
+    *KINDS, cause="a misspelt name in the spec's target, or a package that the plugin's own dependencies do not list"
+)
+def target_resolves(subject: Subject) -> None:
+    """The target that the spec names can be imported, and called."""
+    if subject.unresolved:
+        raise Failed(subject.unresolved, "a class or function")
+
+
 @check(*KINDS, cause="an argument was renamed, reordered or added without `*` before it")
 def signature(subject: Subject) -> None:
     """The target takes the contract's positional arguments, and options by keyword only."""
@@ -55,21 +65,28 @@ def no_catch_all(subject: Subject) -> None:
 @check(*KINDS, cause="a keyword-only argument without an annotation, or with one that pydantic cannot validate")
 def options_typed(subject: Subject) -> None:
     """Every option has a type that can be validated, described and stored as JSON."""
-    options_of(subject.target)
+    target = subject.target
+    try:
+        options_of(target)
+    except PluginError as error:
+        raise Failed(str(error), "a type such as `int`, `Literal[…]` or `Annotated[…]` for each") from error
 
 
 @check(*KINDS, cause="the docstring's `Args:` does not list it, and no `Field(description=…)` says it")
 def options_documented(subject: Subject) -> None:
     """Every option has a help text."""
-    for option in _options(subject):
+    for option in subject.declared_options:
         if not option.help.strip():
             raise Failed(f"option '{option.name}' has no help text", "one in the docstring's `Args:` section")
 
 
-@check("encoder", "decoder", "objective", cause="an option without a default")
+@check(
+    "encoder", "decoder", "objective",
+    cause="a value that every user was meant to choose: give the most usual one, e.g. `width: int = 64`",
+)  # fmt: skip
 def options_have_defaults(subject: Subject) -> None:
     """A component can be built without naming any option."""
-    for option in _options(subject):
+    for option in subject.declared_options:
         if option.default is REQUIRED:
             raise Failed(f"option '{option.name}' has no default", "a default for every option")
 
@@ -77,7 +94,7 @@ def options_have_defaults(subject: Subject) -> None:
 @check("encoder", "decoder", "objective", cause="`int` where `Annotated[int, Field(ge=1, le=4096)]` is meant")
 def options_bounded(subject: Subject) -> None:
     """Every whole number among the options has a lower and an upper bound: it may size memory."""
-    for option in _options(subject):
+    for option in subject.declared_options:
         for schema in _parts(option.schema(), "integer"):
             bounds = {"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}
             chosen = "enum" in schema or "const" in schema  # a `Literal` bounds itself
@@ -88,7 +105,7 @@ def options_bounded(subject: Subject) -> None:
 @check("encoder", "decoder", "objective", cause="a tuple or list without `Field(max_length=…)`")
 def options_finite(subject: Subject) -> None:
     """Every list among the options has a greatest length."""
-    for option in _options(subject):
+    for option in subject.declared_options:
         if any("maxItems" not in schema for schema in _parts(option.schema(), "array")):
             raise Failed(f"option '{option.name}' takes a list of any length", "Field(max_length=…)")
 
@@ -99,14 +116,6 @@ def summary_fits(subject: Subject) -> None:
     summary = subject.component.spec.summary
     if len(summary) > 80 or summary.strip().lower() in {"todo", "summary", "...", "tbd", subject.component.name}:
         raise Failed(f"summary {summary!r} ({len(summary)} characters)", "a telling line of at most 80")
-
-
-def _options(subject: Subject) -> list[Any]:
-    """Return the options; where they cannot be read, that is `options_typed`'s matter."""
-    try:
-        return list(options_of(subject.target))
-    except Exception:
-        return []
 
 
 def _parts(schema: Any, type_: str) -> Iterator[Mapping[str, Any]]:

@@ -7,6 +7,7 @@ import copy
 import io
 import math
 import random
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,11 +18,10 @@ from torch import Tensor, nn
 
 from zoo.autoencoder import Autoencoder, image_shape_of
 from zoo.data import load_split, to_float
-from zoo.errors import IncompatibleError
 from zoo.objective import Objective
 from zoo.registry import Component, installed
 from zoo.specs import Kind
-from zoo.testing.check import SHAPES, SIZES, Failed, ImageShape, NotApplicable, Subject, check
+from zoo.testing.check import SHAPES, SIZES, Failed, ImageShape, NotApplicable, Subject, check, described, require, said
 
 _NETWORKS: tuple[Kind, ...] = ("encoder", "decoder")
 
@@ -44,15 +44,19 @@ class _MeanSquaredError(Objective):
         return {"loss": nn.functional.mse_loss(decode(encode(images)), images)}
 
 
-@check(*_NETWORKS, cause="a mistake in the constructor that raises ValueError, or bounds on the shape too narrow")
+@check(
+    *_NETWORKS, cause="a constructor that does not begin with `super().__init__()`, or bounds on the shape too narrow"
+)
 def takes_images(subject: Subject) -> None:
-    """It takes images of at least one shape that is tried, or that an installed dataset has."""
+    """It can be built for images of at least one shape that is tried, or that an installed dataset has."""
     shapes = [*SHAPES, *(image_shape_of(dataset) for dataset in installed().components("dataset"))]
-    if not any(subject.takes(shape) for shape in shapes):
-        try:
-            subject.construct(shapes[0])
-        except (ValueError, IncompatibleError) as error:
-            raise Failed(f"it refuses every shape, {shapes[0]} with: {error}", "at least one that it takes") from error
+    refusals = []
+    for shape in shapes:
+        refusal = subject.refusal(shape)
+        if refusal is None:
+            return
+        refusals.append(f"for {said(shape)} it raises {described(refusal)}")
+    raise Failed(f"it can be built for no shape; {refusals[0]}", "at least one shape")
 
 
 @check(*_NETWORKS, cause="a flatten or reshape written for one image shape, or a fixed number of outputs")
@@ -62,7 +66,9 @@ def output_shape(subject: Subject) -> None:
         output = _forward(subject.build(shape, size), subject.inputs(shape, size, count))
         expected = subject.output_shape(shape, size, count)
         if tuple(output.shape) != expected:
-            raise Failed(f"output {tuple(output.shape)} for {_said(shape, size, count)}", f"{expected}")
+            raise Failed(
+                f"output {tuple(output.shape)} for {count} images of {said(shape)}, size {size}", f"{expected}"
+            )
 
 
 @check(*_NETWORKS, cause="a tensor made inside forward without `dtype=`, or a cast such as `.float()`")
@@ -77,15 +83,18 @@ def bfloat16(subject: Subject) -> None:
     _check_dtype(subject, torch.bfloat16)
 
 
-@check(*_NETWORKS, cause="a division by zero, a logarithm of zero, or weights that were never initialised")
+@check(
+    *_NETWORKS, cause="a division by zero, a logarithm of zero, statistics over a batch of one, or weights never drawn"
+)
 def finite(subject: Subject) -> None:
-    """The output is finite, for ordinary inputs and for blank ones."""
+    """The output is finite, for ordinary inputs, for one alone and for blank ones."""
     for shape in subject.shapes:
         network, inputs = subject.build(shape), subject.inputs(shape)
-        for values, what in ((inputs, "ordinary"), (torch.zeros_like(inputs), "blank")):
-            bad = int((~torch.isfinite(_forward(network, values))).sum())
-            if bad:
-                raise Failed(f"{bad} values of the output for {what} inputs are NaN or infinite", "none")
+        one, blank = inputs[:1], torch.zeros_like(inputs)
+        for what, values in {"ordinary inputs": inputs, f"{_one(subject)} alone": one, "blank inputs": blank}.items():
+            output = _forward(network, values)
+            if bad := int((~torch.isfinite(output)).sum()):
+                raise Failed(f"{bad} of {output.numel()} values of the output for {what} are NaN or infinite", "none")
 
 
 @check(*_NETWORKS, cause="dropout or noise applied by hand, without asking `self.training`")
@@ -140,6 +149,12 @@ def batch_independence(subject: Subject) -> None:
     network, inputs = subject.build().double(), subject.inputs().double()
     together = _forward(network, inputs)
     alone = torch.cat([_forward(network, one) for one in inputs[:, None]])
+    if not bool(torch.isfinite(together).all()):
+        raise NotApplicable("its output is not finite")
+    if not bool(torch.isfinite(alone).all()):
+        raise Failed(
+            f"the output for {_one(subject)} alone is NaN or infinite, in a batch it is finite", "equal outputs"
+        )
     if not torch.allclose(together, alone, rtol=1e-6, atol=1e-8):
         raise Failed(f"outputs alone and in a batch differ by up to {_difference(together, alone)}", "1e-8")
 
@@ -329,6 +344,7 @@ def composes_with_objectives(subject: Subject) -> None:
 )
 def composes_with_datasets(subject: Subject) -> None:
     """It works on the first images of every installed dataset whose shape it takes."""
+    require(takes_images, subject, "it can be built for no shape")
     tried = 0
     for component in installed().components("dataset"):
         shape = image_shape_of(component)
@@ -362,7 +378,9 @@ def compilable(subject: Subject) -> None:
 def exportable(subject: Subject) -> None:
     """`torch.export` exports it: ONNX and other runtimes start there."""
     network, inputs = subject.build(), subject.inputs()
-    exported = torch.export.export(network, (inputs,)).module()
+    _forward(subject.build(), inputs)  # what fails without export too is told in its own words
+    with contextlib.redirect_stderr(io.StringIO()):  # it prints the whole graph where it fails
+        exported = torch.export.export(network, (inputs,)).module()
     if not torch.allclose(_forward(network, inputs), exported(inputs.clone()), atol=1e-5):
         raise Failed("the exported network gives other outputs", "equal within 1e-5")
 
@@ -402,7 +420,7 @@ def _named(component: Component) -> Iterator[None]:
     except Failed as failure:
         raise Failed(f"with {component}: {failure.measured}", failure.allowed) from failure
     except Exception as error:
-        raise Failed(f"with {component}: {type(error).__name__}: {error}", "no exception") from error
+        raise Failed(f"with {component}: {described(error)}", "no exception") from error
 
 
 def _cases(subject: Subject) -> Iterator[tuple[ImageShape, int, int]]:
@@ -420,7 +438,8 @@ def _check_dtype(subject: Subject, dtype: torch.dtype) -> None:
 
 
 def _forward(network: Any, inputs: Tensor, method: str = "__call__") -> Tensor:
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"(std|var)\w*\(\): degrees of freedom")  # `finite` tells what comes of it
         output: Tensor = getattr(network, method)(inputs.clone())  # a clone may be changed in place
     return output
 
@@ -438,5 +457,5 @@ def _difference(first: Tensor, second: Tensor) -> str:
     return f"{(first - second).abs().max().item():.2g}"
 
 
-def _said(shape: ImageShape, size: int, count: int) -> str:
-    return f"{count} images of {'×'.join(map(str, shape))}, size {size}"
+def _one(subject: Subject) -> str:
+    return "an image" if subject.kind == "encoder" else "a latent"

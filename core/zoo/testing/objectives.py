@@ -18,7 +18,7 @@ DRAWS = 200
 TOLERANCE = 0.05
 
 
-@check("objective", cause="a class that is not derived from `zoo.Objective`")
+@check("objective", cause="a class that is not derived from `zoo.Objective`, or a mistake in its constructor")
 def is_objective(subject: Subject) -> None:
     """It is a `zoo.Objective`, for latents of every size."""
     for latent_dim in (1, 3, 16):
@@ -170,7 +170,12 @@ def training_lowers_the_error(subject: Subject) -> None:
 
 
 def _objective(subject: Subject, latent_dim: int = LATENT_DIM) -> Objective:
-    objective = subject.build(size=latent_dim)
+    try:
+        objective = subject.build(size=latent_dim)
+    except NotApplicable:
+        raise
+    except Exception as error:
+        raise NotApplicable("it cannot be built, which `is_objective` tells") from error
     if not isinstance(objective, Objective):
         raise NotApplicable("it is no zoo.Objective, which `is_objective` tells")
     return objective

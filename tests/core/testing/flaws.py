@@ -1,4 +1,7 @@
-"""For every check a component that is right but for one flaw, which no other check may notice."""
+"""For every check a component that is right but for one flaw, which no other check may notice.
+
+At the end: mistakes at the root of much else.
+"""
 
 import functools
 import math
@@ -141,6 +144,7 @@ def noise(split: str) -> TensorDataset:
 # What is declared
 
 FLAWS["listing_is_light"] = Flaw("encoder", "LinearEncoder", plugin_module="zoo_mlp.networks")
+FLAWS["target_resolves"] = Flaw("encoder", "Misspelt")
 FLAWS["summary_fits"] = Flaw("decoder", "LinearDecoder", {"summary": "TODO"})
 
 
@@ -510,6 +514,11 @@ FLAWS["licence_and_credit"] = Flaw("dataset", "noise", {"credit": "TODO"})
 FLAWS["splits_as_declared"] = Flaw("dataset", "noise", {"splits": {"train": 12, "test": 6, "extra": 7}})
 
 
+@breaks("readable", "dataset")
+def without_files(split: str) -> TensorDataset:
+    raise DatasetError("~/noise holds no images.")
+
+
 @breaks("pixels_span_bytes", "dataset")
 def zeros_and_ones(split: str) -> TensorDataset:
     images, labels = noise(split).tensors
@@ -576,3 +585,65 @@ class Numbered(TensorDataset):
 @breaks("map_style", "dataset")
 def numbered(split: str) -> TensorDataset:
     return Numbered(*noise(split).tensors)
+
+
+# Mistakes at the root of much else
+
+
+class WithoutSuper(LinearEncoder):
+    def __init__(self, image_shape: tuple[int, int, int], out_features: int) -> None:
+        self.linear = nn.Linear(math.prod(image_shape), out_features)
+
+
+class Standardised(LinearEncoder):
+    def forward(self, images: Tensor) -> Tensor:
+        features = super().forward(images)
+        return features / features.std(dim=0)  # of one image it is NaN
+
+
+class Deciding(LinearEncoder):
+    def forward(self, images: Tensor) -> Tensor:
+        features = super().forward(images)
+        return features if features.sum().item() > 0 else 2 * features
+
+
+class Unbuildable(Plain):
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__(latent_dim, weight=1.0)
+
+
+class Files(list[Any]):
+    """Images that are read one by one, the fourth of which fails."""
+
+    def __getitem__(self, index: Any) -> Any:
+        if index == 3:
+            raise FileNotFoundError("no 0003.png")
+        return super().__getitem__(index)
+
+
+def read_one_by_one(split: str) -> Files:
+    return Files(noise(split))
+
+
+def generated(split: str) -> Any:
+    yield from noise(split)
+
+
+def of_several_sizes(split: str) -> list[tuple[Tensor, int]]:
+    return [(image[:, :, index % 2 :], label) for index, (image, label) in enumerate(noise(split))]
+
+
+def empty(split: str) -> list[tuple[Tensor, int]]:
+    return []
+
+
+def from_folder(split: str, *, folder: str) -> TensorDataset:
+    """Noise, where there is a folder.
+
+    Args:
+        split: `train` or `test`.
+        folder: Where it is.
+    """
+    if not os.path.isdir(folder):
+        raise DatasetError(f"{folder} is no folder.")
+    return noise(split)

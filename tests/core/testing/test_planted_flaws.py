@@ -1,5 +1,7 @@
 """The contract tests tested: each planted flaw fails its own check, and no other."""
 
+import contextlib
+import io
 import re
 
 import flaws
@@ -24,9 +26,14 @@ def component_of(flaw):
     return Component(SPECS[flaw.kind](**declared | flaw.spec), plugin)
 
 
-def failures(flaw, only=None):
-    outcomes = check_components([component_of(flaw)], only)
-    return {outcome.check.name: outcome.message for outcome in outcomes if outcome.result == "failed"}
+def outcomes_of(flaw, result, only=None, options=None):
+    outcomes = check_components([component_of(flaw)], only, options)
+    return {outcome.check.name: outcome for outcome in outcomes if outcome.result == result}
+
+
+def failures(flaw, options=None):
+    failed = outcomes_of(flaw, "failed", options=options)
+    return {name: outcome.message for name, outcome in failed.items()}
 
 
 @every_flaw
@@ -56,18 +63,123 @@ def test_what_cannot_be_built_is_not_applicable_and_says_why(flaw):
     assert all("option '" in outcome.message for outcome in outcomes)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("target", "measured"),
+    [
+        (
+            "flaws:Misspelt",
+            "importing flaws:Misspelt failed: AttributeError: module 'flaws' has no attribute 'Misspelt'",
+        ),
+        ("nowhere:Encoder", "importing nowhere:Encoder failed: ModuleNotFoundError: No module named 'nowhere'"),
+        ("flaws:DATASET", "flaws:DATASET is dict, which cannot be called"),
+    ],
+    ids=["no such name", "no such module", "not callable"],
+)
+def test_a_target_that_cannot_be_used_is_told_once_and_nothing_else_is_tried_on_it(kind, target, measured):
+    flaw = Flaw(kind, "", {"target": target})
+    without_it = {"listing_is_light", "summary_fits", "licence_and_credit"}
+    assert failures(flaw) == {"target_resolves": f"{measured}; allowed: a class or function"}
+    assert outcomes_of(flaw, "passed").keys() <= without_it
+    reasons = {outcome.message for outcome in outcomes_of(flaw, "not applicable").values()}
+    assert reasons == {"its target cannot be imported or called"}
+
+
+def test_an_import_that_fails_is_tried_once(tmp_path, monkeypatch):
+    (tmp_path / "counted.py").write_text("print('imported')\nimport nowhere")
+    monkeypatch.syspath_prepend(tmp_path)
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        failures(Flaw("encoder", "", {"target": "counted:Encoder"}))
+    assert output.getvalue() == "imported\n"
+
+
+def test_a_constructor_that_always_fails_is_told_once():
+    assert failures(Flaw("encoder", "WithoutSuper")) == {
+        "takes_images": "it can be built for no shape; for 1×28×28 it raises AttributeError: cannot assign module "
+        "before Module.__init__() call; allowed: at least one shape"
+    }
+
+
+def test_an_objective_that_cannot_be_built_fails_only_what_needs_nothing_else():
+    failed = failures(Flaw("objective", "Unbuildable"))
+    assert list(failed) == ["weights_not_shared", "tensors_only", "is_objective"]
+    assert len(set(failed.values())) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("without_files", "split 'train' cannot be read: ~/noise holds no images; allowed: files that can be read"),
+        (
+            "read_one_by_one",
+            "split 'train' cannot be read: FileNotFoundError: no 0003.png; allowed: files that can be read",
+        ),
+    ],
+)
+def test_files_that_cannot_be_read_are_told_once(target, message):
+    flaw = Flaw("dataset", target)
+    assert failures(flaw) == {"readable": message}
+    not_applicable = outcomes_of(flaw, "not applicable")
+    assert "splits_as_declared" in not_applicable
+    assert {outcome.message for outcome in not_applicable.values()} == {"its splits cannot be read as declared"}
+
+
+@pytest.mark.parametrize(
+    ("target", "check"),
+    [("generated", "map_style"), ("of_several_sizes", "splits_as_declared"), ("empty", "splits_as_declared")],
+)
+def test_what_is_read_but_is_no_split_is_told_once(target, check):
+    assert list(failures(Flaw("dataset", target))) == [check]
+
+
+def test_a_dataset_that_needs_an_option_says_how_to_give_it():
+    flaw = Flaw("dataset", "from_folder")
+    assert failures(flaw) == {}
+    reasons = {outcome.message for outcome in outcomes_of(flaw, "not applicable").values()}
+    assert reasons == {"its option 'folder' has no default; --set dataset.folder=VALUE gives a value"}
+
+
+@pytest.mark.parametrize("name", ["planted", "dataset planted"])
+def test_a_dataset_that_needs_an_option_is_checked_with_it(tmp_path, name):
+    assert (
+        outcomes_of(Flaw("dataset", "from_folder"), "not applicable", options={name: {"folder": str(tmp_path)}}) == {}
+    )
+
+
+def test_a_command_that_runs_a_check_again_holds_the_options():
+    options = {"planted": {"folder": "my photos"}}
+    failed = outcomes_of(Flaw("dataset", "from_folder"), "failed", options=options)
+    again = "zoo check zoo-planted:planted --only readable --set 'dataset.folder=my photos'"
+    assert failed["readable"].again == again
+
+
+@pytest.mark.filterwarnings("error")
+def test_statistics_over_a_batch_of_one_are_told_as_such():
+    assert failures(Flaw("encoder", "Standardised")) == {
+        "finite": "3 of 3 values of the output for an image alone are NaN or infinite; allowed: none",
+        "batch_independence": "the output for an image alone is NaN or infinite, in a batch it is finite; "
+        "allowed: equal outputs",
+    }
+
+
+def test_what_torch_prints_of_a_failure_stays_out(capfd):
+    assert list(outcomes_of(Flaw("encoder", "Deciding"), "failed", only="exportable")) == ["exportable"]
+    assert capfd.readouterr() == ("", "")
+
+
 def test_every_check_has_a_flaw_and_every_flaw_a_check():
     assert set(FLAWS) == {check.name for check in CHECKS}
 
 
 @every_flaw
 @pytest.mark.filterwarnings("ignore")
-def test_a_failure_says_on_one_line_what_was_measured_what_is_allowed_the_cause_and_how_to_run_it_again(check):
-    kind = FLAWS[check].kind
-    (message,) = failures(FLAWS[check], only=check).values()
-    again = f"zoo check zoo-planted:planted --only {check}"
+def test_a_failure_says_what_was_measured_what_is_allowed_the_usual_cause_and_how_to_run_it_again(check):
+    (outcome,) = outcomes_of(FLAWS[check], "failed", only=check).values()
+    message, cause, again = outcome.explanation
     assert message.isprintable()
-    assert re.fullmatch(rf"{kind} 'planted': .+; allowed: .+\. Usual cause: .+\. Again: {again}", message)
+    assert re.fullmatch(r".+[^.]; allowed: .+[^.]", message)
+    assert cause == f"usual cause: {outcome.check.cause}"
+    assert again == f"again: zoo check zoo-planted:planted --only {check}"
 
 
 def test_there_are_at_least_forty_checks_and_no_two_of_one_name():
