@@ -1,5 +1,6 @@
 """`zoo new-plugin`: what it writes, what it prints, and what it refuses without touching anything."""
 
+import ast
 import importlib.metadata
 import re
 import shlex
@@ -13,6 +14,7 @@ from packaging.requirements import Requirement
 
 from conftest import write_distribution
 from zoo import ConfigError, OutputError, scaffold
+from zoo.cli import app
 from zoo.registry import Registry
 from zoo.scaffold import new_plugin
 from zoo.specs import KINDS
@@ -30,6 +32,21 @@ def files_in(folder):
 def contents(folder):
     """Return everything below a folder: the bytes of files, None for folders."""
     return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def package_of(folder):
+    (plugin,) = folder.glob("*/plugin.py")
+    return plugin.parent
+
+
+def classes_in(path):
+    return [node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)]
+
+
+def spec_of(folder):
+    """Return the keyword arguments of the one spec that a written plugin yields, those that are text."""
+    (spec,) = re.findall(r"yield \w+Spec\((.*)\)", (package_of(folder) / "plugin.py").read_text("utf-8"), re.DOTALL)
+    return dict(re.findall(r'(\w+)="(.*)"', spec))
 
 
 def project_of(folder):
@@ -116,6 +133,7 @@ def test_the_requirement_ends_before_the_next_breaking_version(version, requirem
     [
         ("my-deep-net", "zoo_my_deep_net", "zoo-my-deep-net"),
         ("my_net", "zoo_my_net", "zoo-my-net"),
+        ("my.net", "zoo_my_net", "zoo-my-net"),
         ("3d", "zoo_3d", "zoo-3d"),
         ("class", "zoo_class", "zoo-class"),
         ("n" * 64, "zoo_" + "n" * 64, "zoo-" + "n" * 64),
@@ -129,7 +147,72 @@ def test_a_name_makes_a_package_and_a_distribution(tmp_path, name, package, dist
     assert (folder / package / "plugin.py").exists()
 
 
-@pytest.mark.parametrize("name", ["patch", "my-deep-net", "n" * 64], ids=len)
+@pytest.mark.parametrize(
+    ("name", "kind", "class_name", "summary"),
+    [
+        ("wavelet", "encoder", "WaveletEncoder", "Wavelet encoder"),
+        ("wavelet", "decoder", "WaveletDecoder", "Wavelet decoder"),
+        ("wavelet", "objective", "WaveletObjective", "Wavelet objective"),
+        ("wavelet", "dataset", "WaveletDataset", "Wavelet dataset"),
+        ("my-deep_net.v2", "encoder", "MyDeepNetV2Encoder", "My deep net v2 encoder"),
+        ("my-encoder", "encoder", "MyEncoder", "My encoder"),
+        ("my-encoder", "dataset", "MyEncoderDataset", "My encoder dataset"),
+        ("3d", "decoder", "Zoo3dDecoder", "3d decoder"),
+        ("class", "encoder", "ClassEncoder", "Class encoder"),
+        ("encoder", "encoder", "ZooEncoder", "Zoo encoder"),
+        ("objective", "objective", "ZooObjective", "Zoo objective"),
+        ("n" * 64, "objective", "N" + "n" * 63 + "Objective", "N" + "n" * 63 + " objective"),
+    ],
+)
+def test_the_class_and_the_summary_are_named_after_the_plugin(tmp_path, name, kind, class_name, summary):
+    folder = new_plugin(name, kind, tmp_path)
+    package = package_of(folder)
+    assert classes_in(package / MODULES[kind]) == [class_name]
+    target = f"{package.name}.{MODULES[kind].removesuffix('.py')}:{class_name}"
+    assert spec_of(folder).items() >= {"name": name, "target": target, "summary": summary}.items()
+    assert len(summary) <= 80  # what the contract allows
+
+
+@every_kind
+def test_every_file_is_about_the_plugin(tmp_path, kind):
+    for path in new_plugin("wavelet", kind, tmp_path).rglob("*.*"):
+        if path.is_file() and path.name != "py.typed":
+            assert "wavelet" in path.read_text(encoding="utf-8"), path
+
+
+@every_kind
+def test_the_readme_says_what_to_change_first(tmp_path, kind):
+    folder = new_plugin("wavelet", kind, tmp_path)
+    steps = (folder / "README.md").read_text("utf-8").partition("## What to change first\n")[2].partition("\n##")[0]
+    quoted = re.findall(r"`([^`]+)`", steps)
+    paths = {word for word in quoted if re.fullmatch(r"[\w/]+\.(py|toml)", word)}
+    assert paths >= {f"zoo_wavelet/{MODULES[kind]}", "zoo_wavelet/plugin.py", "pyproject.toml"}
+    assert [path for path in paths if not (folder / path).exists()] == []
+    assert f"Wavelet{kind.capitalize()}" in quoted
+    constants = re.findall(r"^([A-Z_]+) =", (folder / "zoo_wavelet" / "plugin.py").read_text("utf-8"), re.MULTILINE)
+    assert set(constants) <= set(quoted)
+
+
+@every_kind
+def test_the_readme_says_how_to_check_and_to_publish(tmp_path, kind):
+    readme = (new_plugin("wavelet", kind, tmp_path) / "README.md").read_text(encoding="utf-8")
+    assert {"pytest", "python -m build", "twine upload dist/*"} <= set(re.findall(r"^    (.+)$", readme, re.MULTILINE))
+    assert "`zoo check zoo-wavelet`" in readme
+
+
+@every_kind
+def test_the_commands_in_the_readme_exist(tmp_path, kind):
+    readme = (new_plugin("wavelet", kind, tmp_path) / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^    (zoo .+)$", readme, re.MULTILINE) + re.findall(r"`(zoo [^`]+)`", readme)
+    assert len(commands) >= 5
+    for command in commands:
+        _, name, *arguments = shlex.split(command)
+        assert name in app.commands
+        if arguments:  # else the command as such is meant
+            app.commands[name].make_context(name, arguments)
+
+
+@pytest.mark.parametrize("name", ["patch", "my-deep-net", "3d.net", "n" * 64], ids=len)
 @every_kind
 def test_the_code_is_clean(tmp_path, kind, name):
     folder = new_plugin(name, kind, tmp_path)
@@ -144,11 +227,13 @@ def test_the_code_is_clean(tmp_path, kind, name):
         assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.parametrize("name", ["my-own", "3.own"])
 @every_kind
-def test_an_installed_new_plugin_offers_its_component(run_zoo, tmp_path, kind):
-    environment = install(tmp_path, new_plugin("my-own", kind, tmp_path))
+def test_an_installed_new_plugin_offers_its_component(run_zoo, tmp_path, kind, name):
+    environment = install(tmp_path, new_plugin(name, kind, tmp_path))
     shown = run_zoo("plugins", environment=environment).stdout
-    assert re.search(rf"^my-own +zoo-my-own 0\.1\.0 +{kind} my-own$", shown, re.MULTILINE)
+    name, distribution = re.escape(name), re.escape("zoo-" + name.replace(".", "-"))
+    assert re.search(rf"^{name} +{distribution} 0\.1\.0 +{kind} {name}$", shown, re.MULTILINE)
 
 
 @every_kind
@@ -202,7 +287,8 @@ def test_the_commands_name_another_directory_as_a_shell_reads_it(run_zoo, tmp_pa
         "my net",
         "my--net",
         "my-_net",
-        "my.net",
+        "my..net",
+        ".net",
         "-net",
         "net-",
         "_net",

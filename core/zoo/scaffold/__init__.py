@@ -2,7 +2,7 @@
 
 zoo-patch/
   pyproject.toml            the package, and its entry point in the group `zoo`
-  README.md                 how to install, test and train it; where to change what
+  README.md                 how to install, test and train it, what to change first, how to publish it
   zoo_patch/plugin.py       what it offers: light
   zoo_patch/networks.py     the module itself; `dataset.py` or `objective.py` for these kinds
   tests/test_contract.py    every check of `zoo.testing`
@@ -14,6 +14,7 @@ import importlib.metadata
 import importlib.util
 import re
 import shutil
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -22,8 +23,8 @@ from zoo.errors import ConfigError, OutputError, printable
 from zoo.registry import DISTRIBUTION, Registry, installed
 from zoo.specs import Kind
 
-_NAME = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
-_LONGEST_NAME = 64  # as for every component
+_NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")  # as of every component
+_LONGEST_NAME = 64
 _MODULES: dict[Kind, str] = {
     "encoder": "networks.py",
     "decoder": "networks.py",
@@ -42,7 +43,7 @@ def new_plugin(name: str, kind: Kind, directory: Path, registry: Registry | None
     """Write a plugin with one working component, and return its folder `zoo-NAME`.
 
     Args:
-        name: The component's name: lower-case letters and digits, joined by single `-` or `_`.
+        name: The component's name: lower-case letters and digits, joined by single `-`, `_` or `.`.
         kind: What the plugin offers.
         directory: Where to put the folder; it must exist.
         registry: The components whose names are taken; those installed by default.
@@ -80,7 +81,7 @@ def _check_name(name: str, kind: Kind, registry: Registry) -> None:
     if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
         raise ConfigError(
             f"'{printable(name, _LONGEST_NAME)}' cannot be a plugin's name: use up to {_LONGEST_NAME} lower-case "
-            "letters and digits, joined by single '-' or '_', e.g. patch or my-encoder."
+            "letters and digits, joined by single '-', '_' or '.', e.g. patch or my-encoder."
         )
     if registry.has(kind, name):
         owners = ", ".join(sorted({c.plugin.distribution for c in registry.components(kind) if c.name == name}))
@@ -97,8 +98,11 @@ def _render(name: str, kind: Kind) -> dict[str, str]:
     values = {
         "name": name,
         "kind": kind,
+        "class_name": _class_name(name, kind),
+        "summary": _summary(name, kind),
         "distribution": _distribution(name),
         "package": package,
+        "entry_point": f'"{name}"' if "." in name else name,  # a bare dot would make a table of TOML
         "module": module,
         "train": train_command(name, kind),
         "requirement": _requirement(importlib.metadata.version(DISTRIBUTION)),
@@ -112,12 +116,14 @@ def _render(name: str, kind: Kind) -> dict[str, str]:
         f"{package}/{module}": f"{kind}.py",
         "tests/test_contract.py": "test_contract.py",
     }
-    folder = files(__name__) / "templates"
-    texts = {
-        path: Template((folder / f"{template}.template").read_text(encoding="utf-8")).substitute(values)
-        for path, template in templates.items()
-    }
-    return texts | {f"{package}/py.typed": ""}
+    values["changes"] = _fill(f"{kind}_changes.md", values).rstrip()
+    return {path: _fill(template, values) for path, template in templates.items()} | {f"{package}/py.typed": ""}
+
+
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    """Return a template's text with the values in it."""
+    text = (files(__name__) / "templates" / f"{template}.template").read_text(encoding="utf-8")
+    return Template(text).substitute(values)
 
 
 def _requirement(version: str) -> str:
@@ -130,12 +136,32 @@ def _requirement(version: str) -> str:
     return f"{DISTRIBUTION}>={lowest},<{breaking}"
 
 
+def _class_name(name: str, kind: Kind) -> str:
+    """Return the name of the component's class, e.g. `MyNetEncoder` for `my-net`, `MyEncoder` for `my-encoder`."""
+    stem = "".join(word.capitalize() for word in _words(name, kind))
+    prefix = "Zoo" if stem[0].isdigit() else ""  # as in the package `zoo_3d`
+    return prefix + stem + kind.capitalize()
+
+
+def _summary(name: str, kind: Kind) -> str:
+    """Return the component's line in `zoo list`, e.g. `My net encoder`."""
+    return " ".join([*_words(name, kind), kind]).capitalize()
+
+
+def _words(name: str, kind: Kind) -> list[str]:
+    """Return the words of a name but for the kind at its end: `my` and `net` for `my-net` and `my-net-encoder`."""
+    words = re.split(r"[._-]", name)
+    if words[-1] == kind:
+        words.pop()
+    return words or ["zoo"]  # a name that is the kind itself: `Objective` is the base class already
+
+
 def _distribution(name: str) -> str:
-    return "zoo-" + name.replace("_", "-")  # as package indexes spell it
+    return "zoo-" + re.sub(r"[._]", "-", name)  # as package indexes spell it
 
 
 def _package(name: str) -> str:
-    return "zoo_" + name.replace("-", "_")
+    return "zoo_" + re.sub(r"[.-]", "_", name)
 
 
 def _unwritable(folder: Path, error: OSError) -> OutputError:
