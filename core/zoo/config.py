@@ -127,10 +127,21 @@ def resolve(settings: Mapping[str, Any], registry: Registry | None = None) -> Ru
     try:
         config = RunConfig.model_validate(given)
     except ValidationError as error:
-        location = ".".join(map(str, error.errors()[0]["loc"]))
+        name, *inside = map(str, error.errors()[0]["loc"])
+        location = ".".join([name, *inside]) if inside else setting(name)
         raise ConfigError(f"{location}: {explain(error)}") from error
     parts: dict[str, Any] = {kind: _resolve_component(kind, config.component(kind), registry) for kind in KINDS}
     return config.model_copy(update=parts)
+
+
+def flag_of(name: str) -> str:
+    """Return a setting's flag of `zoo train`."""
+    return "--" + name.replace("_", "-")
+
+
+def setting(name: str) -> str:
+    """Return how messages name a setting, for readers in Python and on the command line."""
+    return f"{name} ({flag_of(name)})"
 
 
 def component_options(component: Component, given: Mapping[str, object]) -> dict[str, Any]:

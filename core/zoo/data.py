@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset, TensorDataset, random_split
 
-from zoo.config import component_options
+from zoo.config import component_options, flag_of, setting
 from zoo.errors import ConfigError, PluginError
 from zoo.registry import Component
 from zoo.specs import DatasetSpec
@@ -86,7 +86,7 @@ def split_validation(dataset: ImageDataset, fraction: float, seed: int) -> tuple
     """
     validation = round(len(dataset) * fraction)
     if not 0 < validation < len(dataset):
-        raise ConfigError(f"validation_fraction={fraction} leaves a part empty: {len(dataset)} images.")
+        raise ConfigError(_empty_part(len(dataset), fraction))
     generator = torch.Generator().manual_seed(derive_seed(seed, "validation"))
     train, held_out = random_split(dataset, [len(dataset) - validation, validation], generator=generator)
     return train, held_out
@@ -104,10 +104,17 @@ def training_loader(
     Raises:
         ConfigError: The batch cannot be shared equally, or is larger than the dataset.
     """
-    if batch_size % world_size:
-        raise ConfigError(f"batch_size={batch_size} cannot be shared equally by {world_size} processes.")
-    if batch_size > len(dataset):  # type: ignore[arg-type]
-        raise ConfigError(f"batch_size={batch_size} is more than the {len(dataset)} training images.")  # type: ignore[arg-type]
+    count, name, flag = len(dataset), setting("batch_size"), flag_of("batch_size")  # type: ignore[arg-type]
+    if uneven := batch_size % world_size:
+        even = batch_size - uneven + world_size
+        raise ConfigError(
+            f"{name}: {batch_size} cannot be shared equally by {world_size} processes: {flag} {even} can."
+        )
+    if batch_size > count:
+        raise ConfigError(
+            f"{name}: {batch_size} is more than the {count} training images that are left after the validation "
+            f"images were cut off: {flag} {count - count % world_size} or less."
+        )
     order: DistributedSampler[Batch] = DistributedSampler(
         dataset, world_size, rank, shuffle=True, seed=derive_seed(seed, "order") % 2**32, drop_last=True
     )
@@ -125,6 +132,16 @@ def derive_seed(seed: int, *purpose: object) -> int:
     """Return a seed for one purpose: a function of its arguments and nothing else."""
     text = ":".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def _empty_part(count: int, fraction: float) -> str:
+    if count < 2:
+        return f"{count} training image is too few: one to train on and one for validation are needed."
+    one = float(f"{1 / count:.2g}")  # the fraction that is one image
+    name, flag = setting("validation_fraction"), flag_of("validation_fraction")
+    if fraction < 0.5:
+        return f"{name}: {fraction} of {count} images leaves none for validation: {flag} {one} or more."
+    return f"{name}: {fraction} of {count} images leaves none to train on: {flag} {1 - one:.9g} or less."
 
 
 def _loader(dataset: Dataset[Batch], batch_size: int, order: DistributedSampler[Batch]) -> DataLoader[Batch]:

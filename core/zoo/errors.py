@@ -100,6 +100,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def printable(text: object, limit: int = 200) -> str:
-    """Return text from outside on one line: control characters escaped, its length capped."""
+    """Return text from outside on one line: control characters escaped, its length capped, at a word's end."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    if len(line) <= limit:
+        return line
+    words = line[:limit].rpartition(" ")[0]
+    return (words if len(words) > limit // 2 else line[: limit - 1]) + "…"  # a long word is cut

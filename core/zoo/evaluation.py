@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from torch.utils.data import Dataset
 
 from zoo import checkpoint
 from zoo.autoencoder import Autoencoder, image_shape_of
-from zoo.data import Batch, evaluation_loader, load_split
+from zoo.data import Batch, ImageDataset, evaluation_loader, load_split
 from zoo.errors import IncompatibleError
 from zoo.registry import installed
 
@@ -24,19 +25,34 @@ class Evaluation:
     metrics: dict[str, float]
 
 
-def evaluate(run: str | os.PathLike[str], dataset: str | None = None) -> Evaluation:
+def evaluate(
+    run: str | os.PathLike[str], dataset: str | None = None, dataset_options: Mapping[str, object] | None = None
+) -> Evaluation:
     """Evaluate a checkpoint on the test split of its own dataset, or of another of the same shape.
 
     Args:
-        run: A run directory or a `.safetensors` file.
+        run: A run directory, a `.safetensors` file or a pretrained model's name.
         dataset: Another dataset's name; its options are its defaults.
+        dataset_options: Options of the dataset over those, e.g. `{"root": "photos"}` where its
+            files have moved since the training.
 
     Raises:
         CheckpointError: There is no checkpoint, or it is damaged.
+        ConfigError: An option is unknown, of the wrong type or out of bounds.
+        DatasetError: The dataset's files cannot be had.
         IncompatibleError: The other dataset's images have another shape.
         UnknownComponentError: There is no such dataset.
     """
     opened = checkpoint.read(run)
+    images = held_out_images(opened, dataset, dataset_options)
+    name = dataset or opened.metadata.config.dataset.name
+    return Evaluation(name, "test", reconstruction_metrics(opened.build(), images))
+
+
+def held_out_images(
+    opened: checkpoint.Checkpoint, dataset: str | None = None, dataset_options: Mapping[str, object] | None = None
+) -> ImageDataset:
+    """Return the images that a checkpoint is evaluated on, as `evaluate` does and with its errors."""
     own = opened.metadata.config.dataset
     component = installed().get("dataset", dataset) if dataset else opened.component("dataset")
     if image_shape_of(component) != opened.metadata.image_shape:
@@ -44,8 +60,7 @@ def evaluate(run: str | os.PathLike[str], dataset: str | None = None) -> Evaluat
             f"{component} has images of {image_shape_of(component)}, the model takes {opened.metadata.image_shape}."
         )
     options = {} if dataset and dataset != own.name else own.options
-    images = load_split(component, options, "test")
-    return Evaluation(dataset or own.name, "test", reconstruction_metrics(opened.build(), images))
+    return load_split(component, {**options, **(dataset_options or {})}, "test")
 
 
 def reconstruction_metrics(autoencoder: Autoencoder, images: Dataset[Batch]) -> dict[str, float]:

@@ -14,8 +14,17 @@ def write_atomically(path: Path, content: bytes | bytearray) -> None:
     A temporary file in the same directory is written, flushed to the disk and renamed.
 
     Raises:
-        OSError: It could not be written; what was there is untouched.
+        OSError: It could not be written; what was there is untouched. It names the file, never the
+            temporary one.
     """
+    try:
+        _write(path, content)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    _flush_directory(path.parent)
+
+
+def _write(path: Path, content: bytes | bytearray) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with open(handle, "wb") as file:
@@ -28,7 +37,6 @@ def write_atomically(path: Path, content: bytes | bytearray) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _flush_directory(path.parent)
 
 
 def _flush_directory(directory: Path) -> None:

@@ -20,6 +20,8 @@ from zoo.errors import ConfigError, PluginError, did_you_mean, printable
 
 REQUIRED = inspect.Parameter.empty
 _FINITE = ConfigDict(allow_inf_nan=False)  # JSON has no NaN and no infinity
+# pydantic's "a valid integer, unable to parse string as an integer" and the like
+_SAID_TWICE = {"bool_parsing", "float_parsing", "int_from_float", "int_parsing"}
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,8 @@ def explain(error: ValidationError) -> str:
     """Return the first thing that a pydantic error complains about, on one line."""
     first = error.errors(include_url=False)[0]
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if first["type"] in _SAID_TWICE:
+        message = message.partition(", ")[0]
     prefix = "must be " if first["msg"].startswith("Input should be ") else ""
     return f"{prefix}{message}, got {printable(repr(first['input']), 80)}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from torch import Tensor
 from zoo.autoencoder import Autoencoder
 from zoo.data import ImageDataset, to_float
 from zoo.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMNS = 10
 ROWS = 2
@@ -55,19 +59,25 @@ def training_curves(history: Sequence[dict[str, float]], path: Path) -> None:
         history: A row an epoch, as `Run.history` gives them.
         path: The PNG file to write.
     """
+    buffer = io.BytesIO()
+    curves_figure(history).savefig(buffer, format="png")
+    write_atomically(path, buffer.getvalue())
+
+
+def curves_figure(history: Sequence[dict[str, float]]) -> Figure:
+    """Return the figure that `training_curves` writes."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     figure = Figure(figsize=(6, 4), dpi=100, layout="constrained")
     axes = figure.add_subplot(xlabel="epoch", ylabel="loss", yscale="log")
     epochs = [row["epoch"] for row in history]
     for name, label in (("train_loss", "training"), ("val_loss", "validation")):
         axes.plot(epochs, [row[name] for row in history], marker="o", markersize=3, label=label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter("{x:.2g}")
-    axes.yaxis.set_minor_formatter("{x:.2g}")
-    axes.grid(alpha=0.3, which="both")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # one epoch has one tick
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # labels that neither overlap nor repeat
+    axes.yaxis.set_major_formatter("{x:.6g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(alpha=0.3)
     axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_atomically(path, buffer.getvalue())
+    return figure

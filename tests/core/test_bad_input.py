@@ -7,6 +7,8 @@ import re
 
 import pytest
 
+import zoo
+
 TRAIN = ("train", "--encoder", "mlp", "--dataset", "tiny", "--epochs", "1")
 
 BAD_SETTINGS = {
@@ -21,28 +23,55 @@ BAD_SETTINGS = {
         [*TRAIN, "--set", "encoder.hiden=3"],
         r"Unknown option 'encoder\.hiden'\. Did you mean 'hidden'\?",
     ),
-    "option of the wrong type": ([*TRAIN, "--set", "encoder.hidden=abc"], r"encoder\.hidden: must be a valid integer"),
+    "option of the wrong type": (
+        [*TRAIN, "--set", "encoder.hidden=abc"],
+        r"encoder\.hidden: must be a valid integer, got 'abc'$",
+    ),
     "option out of bounds": (
         [*TRAIN, "--set", "encoder.hidden=1000000000"],
         r"encoder\.hidden: must be less than or equal to 4096",
     ),
     "malformed --set": ([*TRAIN, "--set", "hidden"], r"--set takes KIND\.OPTION=VALUE"),
-    "--set of no component": ([*TRAIN, "--set", "encodr.hidden=3"], r"'encodr' is none of encoder, decoder"),
-    "batch size 0": ([*TRAIN, "--batch-size", "0"], r"batch_size: must be greater than or equal to 1"),
-    "batch size of text": ([*TRAIN, "--batch-size", "many"], r"batch_size: must be a valid integer"),
-    "latent dim 0": ([*TRAIN, "--latent-dim", "0"], r"latent_dim: must be greater than or equal to 1"),
-    "huge latent dim": ([*TRAIN, "--latent-dim", "1000000000"], r"latent_dim: must be less than or equal to 4096"),
-    "lr NaN": ([*TRAIN, "--lr", "nan"], r"lr: must be"),
+    "--set of no component": (
+        [*TRAIN, "--set", "encodr.hidden=3"],
+        r"'encodr' is none of encoder, decoder, objective, dataset\. Did you mean 'encoder'\?",
+    ),
+    "--set of a component that is not given": (
+        [*TRAIN, "--set", "objective.beta=3"],
+        r"--set objective\.beta needs --objective NAME",
+    ),
+    "batch size 0": (
+        [*TRAIN, "--batch-size", "0"],
+        r"batch_size \(--batch-size\): must be greater than or equal to 1",
+    ),
+    "batch size of text": (
+        [*TRAIN, "--batch-size", "many"],
+        r"batch_size \(--batch-size\): must be a valid integer, got 'many'$",
+    ),
+    "latent dim 0": (
+        [*TRAIN, "--latent-dim", "0"],
+        r"latent_dim \(--latent-dim\): must be greater than or equal to 1",
+    ),
+    "huge latent dim": (
+        [*TRAIN, "--latent-dim", "1000000000"],
+        r"latent_dim \(--latent-dim\): must be less than or equal to 4096",
+    ),
+    "lr NaN": ([*TRAIN, "--lr", "nan"], r"lr \(--lr\): must be"),
     "no such scheduler": (
         [*TRAIN, "--scheduler", "cosin"],
-        r"scheduler: must be 'none', 'one-cycle', 'cosine' or 'plateau'",
+        r"scheduler \(--scheduler\): must be 'none', 'one-cycle', 'cosine' or 'plateau'",
     ),
     "no such accelerator": ([*TRAIN, "--accelerator", "gpuu"], r"Lightning refuses these settings: .*gpuu"),
     "no such strategy": ([*TRAIN, "--strategy", "dpp"], r"Lightning refuses these settings: .*dpp"),
     "fp16 on a CPU": ([*TRAIN, "--accelerator", "cpu", "--precision", "16-mixed"], r"fp16 is not supported on CPU"),
     "batch larger than the data": (
         [*TRAIN, "--batch-size", "1000"],
-        r"batch_size=1000 is more than the 576 training images",
+        r"batch_size \(--batch-size\): 1000 is more than the 576 training images that are left after the validation "
+        r"images were cut off: --batch-size 576 or less\.$",
+    ),
+    "no image for validation": (
+        [*TRAIN, "--validation-fraction", "0.0001"],
+        r"validation_fraction \(--validation-fraction\): .* none for validation: --validation-fraction 0\.0016 or more",
     ),
     "images that the encoder cannot take": (
         ["train", "--encoder", "conv", "--dataset", "tiny-small"],
@@ -93,8 +122,6 @@ def test_an_output_on_a_read_only_file_system_is_refused(run_zoo):
 
 @pytest.fixture(scope="module")
 def checkpoint_bytes(tmp_path_factory):
-    import zoo
-
     output = tmp_path_factory.mktemp("good") / "run"
     run = zoo.train(encoder="mlp", dataset="tiny", epochs=1, output=output, quiet=True)
     return run.checkpoint.read_bytes()
@@ -121,6 +148,55 @@ def test_a_missing_run_is_refused(run_zoo):
     assert_refused(run_zoo("eval", "runs/none"), 1, r"No run directory or checkpoint at runs/none\.")
 
 
+@pytest.mark.parametrize("command", ["eval", "reconstruct"])
+def test_a_directory_of_runs_is_refused_with_the_newest_of_them(run_zoo, tmp_path, checkpoint_bytes, command):
+    for number in (1, 3, 2, 4):
+        run = tmp_path / "runs" / f"run-{number}"
+        run.mkdir(parents=True)
+        (run / "model.safetensors").write_bytes(checkpoint_bytes)
+        os.utime(run / "model.safetensors", (number, number))
+    message = r"runs holds no model\.safetensors: it holds runs, so say which: runs/run-4, runs/run-3, runs/run-2, …$"
+    assert_refused(run_zoo(command, "runs"), 1, message)
+
+
+def test_a_directory_that_is_neither_run_nor_holds_any_is_refused(run_zoo, tmp_path):
+    (tmp_path / "photos").mkdir()
+    assert_refused(run_zoo("eval", "photos"), 1, r"photos holds no model\.safetensors: it is no run directory\.$")
+
+
+def test_a_run_without_a_finished_epoch_is_refused(run_zoo, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    assert_refused(run_zoo("eval", "run"), 1, r"no epoch of this run was finished\.$")
+
+
+def test_a_runs_config_is_refused_with_the_runs_directory(run_zoo, tmp_path):
+    config = zoo.resolve({"encoder": "mlp", "dataset": "tiny"})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(config.to_json())
+    assert_refused(run_zoo("eval", "run/config.json"), 1, r"it is a run's config\. Give the run's directory: run$")
+
+
+BAD_DATASET_OPTIONS = {
+    "unknown option": ("dataset.brokn=1", r"Unknown option 'dataset\.brokn'\. Did you mean 'broken'\?"),
+    "of the wrong type": ("dataset.broken=perhaps", r"dataset\.broken: must be a valid boolean, got 'perhaps'$"),
+    "malformed": ("broken", r"--set takes dataset\.OPTION=VALUE, e\.g\. dataset\.root=photos, got 'broken'\.$"),
+    "of the encoder": (
+        "encoder.hidden=3",
+        r"--set encoder\.hidden: only dataset\.OPTION=VALUE can be set here; the encoder is the checkpoint's\.$",
+    ),
+    "of nothing": ("datset.broken=1", r"'datset' is none of .*\. Did you mean 'dataset'\?$"),
+}
+
+
+@pytest.mark.parametrize("command", ["eval", "reconstruct"])
+@pytest.mark.parametrize(("assignment", "message"), BAD_DATASET_OPTIONS.values(), ids=BAD_DATASET_OPTIONS)
+def test_a_bad_option_of_the_dataset_is_refused(run_zoo, tmp_path, checkpoint_bytes, command, assignment, message):
+    (tmp_path / "model.safetensors").write_bytes(checkpoint_bytes)
+    assert_refused(run_zoo(command, "model.safetensors", "--set", assignment), 2, message)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
 def test_a_checkpoint_of_a_component_that_is_not_installed_names_the_package(run_zoo, tmp_path, checkpoint_bytes):
     (tmp_path / "model.safetensors").write_bytes(checkpoint_bytes)
     result = run_zoo("eval", "model.safetensors", environment={"ZOO_NO_PLUGINS": "1"})
@@ -132,9 +208,35 @@ def test_evaluating_on_images_of_another_shape_is_refused(run_zoo, tmp_path, che
     assert_refused(run_zoo("eval", "model.safetensors", "--dataset", "mnist"), 2, r"dataset 'mnist' has images of")
 
 
-def test_a_picture_that_cannot_be_written_is_refused(run_zoo, tmp_path, checkpoint_bytes):
+BAD_PICTURES = {
+    "in no directory": ("no where/grid.png", r"^zoo: There is no directory no where: mkdir -p 'no where'$"),
+    "a directory": ("full", r"^zoo: full is a directory: --output full/reconstructions\.png$"),
+    "the current directory": (".", r"^zoo: \. is a directory: --output reconstructions\.png$"),
+    "under a file": ("file.txt/grid.png", r"^zoo: file\.txt is a file, not a directory: choose another --output\.$"),
+    "deep under a file": ("file.txt/a/grid.png", r"^zoo: file\.txt is a file, not a directory"),
+    "no PNG": ("my grid.jpg", r"^zoo: my grid\.jpg would hold a PNG picture: --output 'my grid\.png'$"),
+    "without a suffix": ("grid", r"^zoo: grid would hold a PNG picture: --output grid\.png$"),
+    "of too long a name": (
+        "a" * 300 + ".png",
+        r"^zoo: Cannot write a+…: File name too long\. Choose another --output\.$",
+    ),
+    "on a read-only file system": (
+        "/proc/self/grid.png",
+        r"^zoo: Cannot write /proc/self/grid\.png: .*\. Choose another --output\.$",
+    ),
+}
+
+
+@pytest.mark.parametrize(("output", "message"), BAD_PICTURES.values(), ids=BAD_PICTURES)
+def test_a_picture_that_cannot_be_written_is_refused(run_zoo, tmp_path, checkpoint_bytes, output, message):
     (tmp_path / "model.safetensors").write_bytes(checkpoint_bytes)
-    assert_refused(run_zoo("reconstruct", "model.safetensors", "--output", "nowhere/grid.png"), 1, r"nowhere")
+    (tmp_path / "file.txt").write_text("precious")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file.txt").write_text("precious")
+    before = sorted(tmp_path.rglob("*"))
+    assert_refused(run_zoo("reconstruct", "model.safetensors", "--output", output), 2, message)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "file.txt").read_text() == "precious"
 
 
 def test_a_dataset_that_breaks_its_declaration_is_refused(run_zoo):

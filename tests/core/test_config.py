@@ -165,8 +165,9 @@ def test_a_config_cannot_be_changed():
         ("accelerator", 3),
     ],
 )
-def test_a_setting_out_of_bounds_is_refused_by_its_name(setting, value):
-    assert refusal(**{setting: value}).startswith(f"{setting}: must be ")
+def test_a_setting_out_of_bounds_is_refused_by_its_name_in_python_and_its_flag(setting, value):
+    flag = "--" + setting.replace("_", "-")
+    assert refusal(**{setting: value}).startswith(f"{setting} ({flag}): must be ")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_each_choice_of_a_setting_is_taken(scheduler):
 
 
 def test_a_refusal_says_what_was_wrong_and_what_would_be_right():
-    assert refusal(epochs=0) == "epochs: must be greater than or equal to 1, got 0"
+    assert refusal(epochs=0) == "epochs (--epochs): must be greater than or equal to 1, got 0"
 
 
 def test_an_unknown_setting_is_refused_with_a_close_one():

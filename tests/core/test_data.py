@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from itertools import chain
 
@@ -113,10 +114,26 @@ def test_validation_images_are_decided_by_the_seed_alone() -> None:
     assert list(first.indices) != list(other.indices)
 
 
-@pytest.mark.parametrize("fraction", [0.001, 0.999])
-def test_a_fraction_that_leaves_a_part_empty_is_refused(fraction: float) -> None:
-    with pytest.raises(ConfigError, match=f"validation_fraction={fraction} leaves a part empty: 100 images"):
-        split_validation(numbered(100), fraction, seed=0)
+@pytest.mark.parametrize("count", [2, 3, 36, 100, 54_321])
+@pytest.mark.parametrize(
+    ("fraction", "lacking"), [(1e-9, "none for validation"), (1 - 1e-9, "none to train on")], ids=["low", "high"]
+)
+def test_a_fraction_that_leaves_a_part_empty_is_refused_with_one_that_does_not(
+    count: int, fraction: float, lacking: str
+) -> None:
+    expected = rf"^validation_fraction \(--validation-fraction\): {fraction} of {count} images leaves {lacking}: "
+    with pytest.raises(ConfigError, match=expected) as caught:
+        split_validation(numbered(count), fraction, seed=0)
+    advice = re.search(r": --validation-fraction (\S+) or (more|less)\.$", str(caught.value))
+    assert advice
+    parts = split_validation(numbered(count), float(advice[1]), seed=0)
+    assert min(map(len, parts)) == 1
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.9])
+def test_one_image_is_too_few_for_any_fraction(fraction: float) -> None:
+    with pytest.raises(ConfigError, match=r"^1 training image is too few: "):
+        split_validation(numbered(1), fraction, seed=0)
 
 
 # Order
@@ -155,13 +172,17 @@ def test_processes_that_cannot_share_equally_leave_out_less_than_one_image_each(
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
-    with pytest.raises(ConfigError, match="batch_size=33 cannot be shared equally by 2 processes"):
+    expected = r"^batch_size \(--batch-size\): 33 cannot be shared equally by 2 processes: --batch-size 34 can\.$"
+    with pytest.raises(ConfigError, match=expected):
         training_loader(numbered(100), 33, 0, world_size=2)
 
 
-def test_a_batch_larger_than_the_dataset_is_refused() -> None:
-    with pytest.raises(ConfigError, match="batch_size=101 is more than the 100 training images"):
-        training_loader(numbered(100), 101, 0)
+@pytest.mark.parametrize(("world_size", "most"), [(1, 101), (3, 99)])
+def test_a_batch_larger_than_the_dataset_is_refused_with_the_largest_that_is_not(world_size: int, most: int) -> None:
+    expected = rf"^batch_size \(--batch-size\): 102 is more than the 101 training .*: --batch-size {most} or less\.$"
+    with pytest.raises(ConfigError, match=expected):
+        training_loader(numbered(101), 102, 0, world_size)
+    assert len(training_loader(numbered(101), most, 0, world_size)) == 1
 
 
 def test_a_batch_as_large_as_the_dataset_is_taken() -> None:

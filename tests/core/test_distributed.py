@@ -54,4 +54,5 @@ def test_two_processes_have_the_losses_of_one(command, one_process_losses, tmp_p
 
 def test_a_batch_that_two_processes_cannot_share_is_refused(run_zoo):
     result = run_zoo(*TRAIN, "--devices", 2, "--batch-size", 63, "--epochs", 1)
-    assert (result.status, result.stderr) == (2, "zoo: batch_size=63 cannot be shared equally by 2 processes.\n")
+    message = "batch_size (--batch-size): 63 cannot be shared equally by 2 processes: --batch-size 64 can."
+    assert (result.status, result.stderr) == (2, f"zoo: {message}\n")

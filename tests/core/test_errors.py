@@ -93,5 +93,19 @@ def test_long_text_is_cut_to_the_limit():
     assert printable("x" * 11, limit=10) == "x" * 9 + "…"
 
 
-def test_text_of_just_the_limit_is_whole():
-    assert printable("x" * 10, limit=10) == "x" * 10
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("several words", "several…"),
+        ("several word", "several…"),
+        ("one word more", "one word…"),
+        ("a wordthatislong", "a wordtha…"),
+    ],
+)
+def test_long_text_ends_with_a_whole_word(text, shown):
+    assert printable(text, limit=10) == shown
+
+
+@pytest.mark.parametrize("text", ["x" * 10, "five words"])
+def test_text_of_just_the_limit_is_whole(text):
+    assert printable(text, limit=10) == text

@@ -1,15 +1,21 @@
 """Metrics and pictures of finished runs."""
 
+import itertools
 import json
 import math
+import re
+import textwrap
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import zoo
+from conftest import write_distribution
+from zoo import checkpoint
 from zoo.data import load_split
-from zoo.pictures import save_grid
+from zoo.pictures import curves_figure, save_grid
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +63,13 @@ def test_eval_prints_json_of_the_documented_form(run, run_zoo):
     assert list(printed["metrics"]) == ["mse", "psnr", "ssim"]
 
 
+def test_eval_prints_the_digits_that_matter_and_the_unit(run, run_zoo):
+    metrics = run.test_metrics
+    printed = run_zoo("eval", run.directory).stdout
+    numbers = f"mse {metrics['mse']:.5f}  psnr {metrics['psnr']:.2f} dB  ssim {metrics['ssim']:.3f}"
+    assert printed == f"tiny-colour test  {numbers}\n"
+
+
 def test_eval_takes_a_checkpoint_file_as_well_as_a_directory(run, run_zoo):
     outputs = {run_zoo("eval", path).stdout for path in (run.directory, run.checkpoint)}
     assert len(outputs) == 1
@@ -69,9 +82,148 @@ def test_reconstruct_draws_originals_over_reconstructions(run, run_zoo, tmp_path
         assert picture.size == (columns * (20 * enlarged + 2) + 2, rows * (17 * enlarged + 2) + 2)
 
 
+def test_reconstruct_replaces_the_picture_that_it_is_told_to_write(run, run_zoo, tmp_path):
+    (tmp_path / "grid.png").write_text("old")
+    assert run_zoo("reconstruct", run.directory, "--output", "grid.png").status == 0
+    assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_reconstruct_without_an_output_replaces_nothing(run, run_zoo, tmp_path):
+    taken = ["reconstructions.png", "reconstructions-2.png", "reconstructions-4.png"]
+    for name in taken:
+        (tmp_path / name).write_text("precious")
+    result = run_zoo("reconstruct", run.directory)
+    assert (result.status, result.stdout) == (0, "reconstructions-3.png\n")
+    assert (tmp_path / "reconstructions-3.png").read_bytes().startswith(b"\x89PNG")
+    assert [(tmp_path / name).read_text() for name in taken] == ["precious"] * 3
+
+
+def test_reconstruct_without_an_output_writes_the_plain_name_where_it_is_free(run, run_zoo, tmp_path):
+    assert run_zoo("reconstruct", run.directory).stdout == "reconstructions.png\n"
+    assert (tmp_path / "reconstructions.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_grid_shows_pixels_unsmoothed(tmp_path):
     images = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(2, 1, 1, 1)
     save_grid(images, 2, tmp_path / "grid.png")
     with Image.open(tmp_path / "grid.png") as picture:
         grey = picture.convert("L")
         assert {grey.getpixel((x, y)) for x in range(2, 66) for y in range(2, 66)} == {0, 255}
+
+
+# A dataset that has moved
+
+PHOTOS = {
+    "plugin.py": """
+        from zoo import DatasetSpec, hookimpl
+
+        @hookimpl
+        def zoo_datasets():
+            yield DatasetSpec(
+                name="photos", target="zoo_photos.dataset:photos", summary="In a directory", image_shape=(1, 8, 8),
+                splits={"train": 64, "test": 16}, licence="CC0-1.0", credit="Nobody",
+            )
+    """,
+    "dataset.py": """
+        from pathlib import Path
+        import numpy, torch, zoo
+        from torch.utils.data import TensorDataset
+
+        def photos(split: str, *, root: str):
+            path = Path(root, split)
+            if not path.exists():
+                raise zoo.DatasetError(f"There is no {path}.")
+            images = torch.from_numpy(numpy.fromfile(path, "uint8")).reshape(-1, 1, 8, 8)
+            return TensorDataset(images, torch.zeros(len(images), dtype=torch.int64))
+    """,
+}
+
+
+@pytest.fixture
+def moved(run_zoo, tmp_path):
+    """Run the program beside the plugin zoo-photos, a run trained on `before/`, and the files now in `after/`."""
+    write_distribution(tmp_path / "site", "zoo-photos", {"photos": "zoo_photos.plugin"})
+    (tmp_path / "site" / "zoo_photos").mkdir()
+    for name, text in PHOTOS.items():
+        (tmp_path / "site" / "zoo_photos" / name).write_text(textwrap.dedent(text))
+    (tmp_path / "before").mkdir()
+    for split, count in (("train", 64), ("test", 16)):
+        np.random.default_rng(0).integers(0, 256, (count, 64), np.uint8).tofile(tmp_path / "before" / split)
+
+    def run(*arguments):
+        return run_zoo(*arguments, environment={"PYTHONPATH": str(tmp_path / "site")})
+
+    trained = run(
+        "train", "--encoder", "mlp", "--dataset", "photos", "--set", "dataset.root=before", "--batch-size", 32,
+        "--epochs", 1, "--output", "run",
+    )  # fmt: skip
+    assert trained.status == 0, trained.stderr
+    (tmp_path / "before").rename(tmp_path / "after")
+    return run
+
+
+@pytest.mark.parametrize("command", ["eval", "reconstruct"])
+def test_a_dataset_that_has_moved_is_an_error_that_names_it(moved, command):
+    result = moved(command, "run")
+    assert (result.status, result.stderr) == (1, "zoo: There is no before/test.\n")
+
+
+def test_a_dataset_that_has_moved_is_evaluated_where_it_is_now(moved, tmp_path):
+    result = moved("eval", "run", "--set", "dataset.root=after", "--json")
+    trained = checkpoint.read(tmp_path / "run").metadata.test_metrics
+    assert json.loads(result.stdout)["metrics"] == pytest.approx(trained)
+
+
+def test_a_dataset_that_has_moved_is_drawn_from_where_it_is_now(moved, tmp_path):
+    assert moved("reconstruct", "run", "--set", "dataset.root=after").status == 0
+    assert (tmp_path / "reconstructions.png").read_bytes() == (tmp_path / "run" / "reconstructions.png").read_bytes()
+
+
+def test_another_dataset_is_given_options_too(moved):
+    result = moved("eval", "run", "--dataset", "zoo-photos:photos", "--set", "dataset.root=after", "--json")
+    assert json.loads(result.stdout)["dataset"] == "zoo-photos:photos"
+
+
+def test_evaluate_takes_options_of_the_dataset(tmp_path):
+    run = zoo.train(encoder="mlp", dataset="tiny", epochs=1, output=tmp_path / "run", quiet=True)
+    assert zoo.evaluate(run.directory, dataset_options={"broken": False}).metrics == pytest.approx(run.test_metrics)
+    with pytest.raises(zoo.PluginError, match="must hold uint8 images"):
+        zoo.evaluate(run.directory, dataset_options={"broken": True})
+
+
+# Curves
+
+
+def labels_of(axis):
+    """Return the labels that are seen on an axis, with the room that each takes."""
+    axis.figure.draw_without_rendering()
+    low, high = sorted(axis.get_view_interval())
+    ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+    seen = [tick.label1 for tick in ticks if low <= tick.get_loc() <= high and tick.label1.get_text()]
+    return {label.get_text(): label.get_window_extent() for label in seen}, len(seen)
+
+
+def history(*losses):
+    return [{"epoch": float(i), "train_loss": loss, "val_loss": loss} for i, loss in enumerate(losses, start=1)]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"), [(1, ["1"]), (2, ["1", "2"]), (3, ["1", "2", "3"]), (4, ["1", "2", "3", "4"])]
+)
+def test_curves_have_a_tick_an_epoch(epochs, expected):
+    (axes,) = curves_figure(history(*[0.5] * epochs)).axes
+    assert list(labels_of(axes.xaxis)[0]) == expected
+
+
+def test_curves_of_many_epochs_have_whole_numbers_of_epochs():
+    (axes,) = curves_figure(history(*[0.5] * 57)).axes
+    assert all(re.fullmatch(r"\d+", label) for label in labels_of(axes.xaxis)[0])
+
+
+@pytest.mark.parametrize("last", [0.06, 0.05999, 0.0599, 0.05, 0.04, 0.02, 0.002, 0.00002])
+def test_curves_have_losses_that_can_be_read(last):
+    (axes,) = curves_figure(history(0.06, last)).axes
+    labels, count = labels_of(axes.yaxis)
+    assert len(labels) == count >= 2
+    boxes = sorted(labels.values(), key=lambda box: box.y0)
+    assert all(below.y1 <= above.y0 for below, above in itertools.pairwise(boxes))

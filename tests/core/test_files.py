@@ -64,11 +64,14 @@ def test_a_failed_write_leaves_the_directory_as_it_was(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old
 
 
-@pytest.mark.parametrize("path", ["missing/file", "plain/file"])
-def test_a_directory_that_is_not_there_is_an_os_error(tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize("path", ["missing/file", "plain/file", "directory"])
+def test_a_place_where_no_file_can_be_is_an_os_error_that_names_the_file(tmp_path: Path, path: str) -> None:
     (tmp_path / "plain").touch()
-    with pytest.raises(OSError, match=r"missing|plain"):
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(OSError, match="directory") as caught:
         write_atomically(tmp_path / path, b"content")
+    assert caught.value.filename == str(tmp_path / path)
+    assert caught.value.filename2 is None
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:

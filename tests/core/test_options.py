@@ -3,6 +3,7 @@
 import enum
 import functools
 import json
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -230,8 +231,12 @@ def test_a_value_survives_the_way_through_json(annotation, value):
     [
         (Width, 0, "encoder.option: must be greater than or equal to 1, got 0"),
         (Width, "5000", "encoder.option: must be less than or equal to 4096, got '5000'"),
-        (Width, "wide", "encoder.option: must be a valid integer, unable to parse string as an integer, got 'wide'"),
-        (Width, 1.5, "encoder.option: must be a valid integer, got a number with a fractional part, got 1.5"),
+        (Width, "wide", "encoder.option: must be a valid integer, got 'wide'"),
+        (Width, 1.5, "encoder.option: must be a valid integer, got 1.5"),
+        (float, "wide", "encoder.option: must be a valid number, got 'wide'"),
+        (bool, "wide", "encoder.option: must be a valid boolean, got 'wide'"),
+        (date, "wide", "encoder.option: must be a valid date or datetime, input is too short, got 'wide'"),
+        (Literal["a, b", "c"], "d", "encoder.option: must be 'a, b' or 'c', got 'd'"),
         (Hidden, "64,0", "encoder.option: must be greater than or equal to 1, got '0'"),
         (Literal["a", "b"], "c", "encoder.option: must be 'a' or 'b', got 'c'"),
         (str, 5, "encoder.option: must be a valid string, got 5"),

@@ -6,15 +6,53 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
 
+from zoo.errors import ConfigError, did_you_mean, printable
+from zoo.specs import KINDS
+
 C = TypeVar("C", bound=click.Command)
+
+
+def _options(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the texts of `--set KIND.OPTION=VALUE` by kind and option; the last one of an option counts."""
+    options: dict[str, dict[str, str]] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        kind, dot, option = name.partition(".")
+        if not (equals and dot and option):
+            raise ConfigError(f"--set takes {parameter.metavar}, e.g. dataset.root=photos, got '{printable(value)}'.")
+        if kind not in KINDS:
+            what = f"'{printable(kind)}' is none of {', '.join(KINDS)}."
+            raise ConfigError(f"--set {printable(value)}: {what}{did_you_mean(kind, KINDS)}")
+        options.setdefault(kind, {})[option] = text
+    return options
+
+
+def _dataset_options(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    options = _options(context, parameter, values)
+    for kind, given in options.items():
+        if kind != "dataset":
+            name = printable(f"{kind}.{next(iter(given))}")
+            raise ConfigError(
+                f"--set {name}: only {parameter.metavar} can be set here; the {kind} is the checkpoint's."
+            )
+    return options.get("dataset", {})
+
 
 run_argument = click.argument("run", metavar="RUN")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+set_option = click.option(
+    "--set", "options", metavar="KIND.OPTION=VALUE", multiple=True, callback=_options,
+    help="A component's option, e.g. encoder.hidden=128; see `zoo info encoder mlp`.",
+)  # fmt: skip
+set_dataset_option = click.option(
+    "--set", "dataset_options", metavar="dataset.OPTION=VALUE", multiple=True, callback=_dataset_options,
+    help="An option of the dataset, e.g. dataset.root=photos where its files have moved.",
+)  # fmt: skip
 
 
 def with_example(*examples: str) -> Callable[[C], C]:
@@ -44,6 +82,12 @@ def print_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         click.echo((indent + "  ".join(cells)).rstrip())
+
+
+def metrics_text(metrics: Mapping[str, float]) -> str:
+    """Return test metrics as a reader needs them: the digits that tell two models apart, and the unit."""
+    forms = {"mse": "{:.5f}", "psnr": "{:.2f} dB", "ssim": "{:.3f}"}
+    return "  ".join(f"{name} {form.format(metrics[name])}" for name, form in forms.items() if name in metrics)
 
 
 @contextlib.contextmanager

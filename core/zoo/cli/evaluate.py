@@ -6,25 +6,33 @@ import dataclasses
 
 import click
 
-from zoo.cli.common import json_option, print_json, run_argument, waiting, with_example
+from zoo.cli.common import (
+    json_option,
+    metrics_text,
+    print_json,
+    run_argument,
+    set_dataset_option,
+    waiting,
+    with_example,
+)
 
 
 @with_example("zoo eval runs/mnist-mlp-1")
 @click.command("eval")
 @run_argument
 @click.option("--dataset", metavar="NAME", help="Another dataset of the same shape; the checkpoint's own by default.")
+@set_dataset_option
 @json_option
-def evaluate(run: str, dataset: str | None, as_json: bool) -> None:
+def evaluate(run: str, dataset: str | None, dataset_options: dict[str, str], as_json: bool) -> None:
     """Evaluate RUN on its dataset's test split.
 
-    Prints MSE, PSNR (dB) and SSIM. RUN is a run directory or a .safetensors file.
+    Prints MSE, PSNR (dB) and SSIM. RUN is a run directory, a .safetensors file or a pretrained model's name.
     """
     with waiting("Evaluating…"):
         from zoo.evaluation import evaluate as evaluate_run
 
-        evaluation = evaluate_run(run, dataset)
+        evaluation = evaluate_run(run, dataset, dataset_options)
     if as_json:
         print_json(dataclasses.asdict(evaluation))
         return
-    metrics = "  ".join(f"{name} {value:.5f}" for name, value in evaluation.metrics.items())
-    click.echo(f"{evaluation.dataset} {evaluation.split}  {metrics}")
+    click.echo(f"{evaluation.dataset} {evaluation.split}  {metrics_text(evaluation.metrics)}")

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.common import waiting, with_example
+from zoo.cli.common import metrics_text, set_option, waiting, with_example
 from zoo.errors import ConfigError, printable
-from zoo.specs import KINDS
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -33,17 +32,14 @@ class _TrainCommand(click.Command):
     "zoo train --encoder conv --objective vae --dataset mnist --latent-dim 8 --set objective.beta=0.5",
 )
 @click.command(cls=_TrainCommand)
-@click.option(
-    "--set", "assignments", metavar="KIND.OPTION=VALUE", multiple=True,
-    help="A component's option, e.g. encoder.hidden=128; see `zoo info encoder mlp`.",
-)  # fmt: skip
+@set_option
 @click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path),
               help="Settings to start from, such as a run's config.json; flags go over them.")  # fmt: skip
 @click.option("--output", metavar="DIR", help="Run directory; by default a new one under runs/.")
 @click.option("--logger", type=click.Choice(["tensorboard"]), help="A second log beside metrics.csv.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def train(
-    assignments: tuple[str, ...],
+    options: dict[str, dict[str, str]],
     config_file: Path | None,
     output: str | None,
     logger: typing.Literal["tensorboard"] | None,
@@ -56,7 +52,7 @@ def train(
 
         settings = read_config(config_file) if config_file else {}
         settings |= {name: value for name, value in flags.items() if value is not None}
-        config = resolve(_with_options(settings, assignments))
+        config = resolve(_with_options(settings, options))
 
         from zoo.training import train as train_run
     run = train_run(config, output=output, quiet=quiet, logger=logger)
@@ -64,24 +60,18 @@ def train(
         _report(run)
 
 
-def _with_options(settings: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
-    """Return the settings with every `KIND.OPTION=VALUE` put into its component."""
+def _with_options(settings: dict[str, Any], options: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Return the settings with what `--set` gave put into their components."""
     from zoo.config import default_decoder
 
-    for assignment in assignments:
-        target, equals, value = assignment.partition("=")
-        kind, dot, option = target.partition(".")
-        if not (equals and dot and option):
-            raise ConfigError(f"--set takes KIND.OPTION=VALUE, e.g. encoder.hidden=128, got '{printable(assignment)}'.")
-        if kind not in KINDS:
-            raise ConfigError(f"--set {printable(assignment)}: '{printable(kind)}' is none of {', '.join(KINDS)}.")
+    for kind, given in options.items():
         if kind == "decoder" and kind not in settings:
             settings["decoder"] = default_decoder(settings.get("encoder"))
         if kind not in settings:
-            raise ConfigError(f"--set {printable(assignment)} needs --{kind} NAME.")
+            raise ConfigError(f"--set {printable(f'{kind}.{next(iter(given))}')} needs --{kind} NAME.")
         part = settings[kind]
-        options = part.get("options", {}) if isinstance(part, dict) else {}
-        settings[kind] = {"name": _name_of(part), "options": {**options, option: value}}
+        before = part.get("options", {}) if isinstance(part, dict) else {}
+        settings[kind] = {"name": _name_of(part), "options": {**before, **given}}
     return settings
 
 
@@ -90,7 +80,9 @@ def _name_of(part: Any) -> Any:
 
 
 def _flag(name: str, field: FieldInfo) -> click.Option:
-    flag = "--" + name.replace("_", "-")
+    from zoo.config import flag_of
+
+    flag = flag_of(name)
     help_text = field.description or ""
     default = field.default
     if isinstance(default, bool):
@@ -112,8 +104,9 @@ def _report(run: Run) -> None:
 
     if not is_first_process():
         return
-    metrics = run.test_metrics or {}
-    click.echo("test  " + "  ".join(f"{name} {value:.5f}" for name, value in metrics.items()))
+    metrics = run.test_metrics
+    assert metrics  # the run is finished
+    click.echo(f"test  {metrics_text(metrics)}")
     click.echo(f"kept  {run.checkpoint}")
     others = (run.config_file, run.metrics_file, run.reconstructions_picture, run.curves_picture)
     click.echo("also  " + "  ".join(path.name for path in others))
