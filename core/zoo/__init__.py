@@ -39,12 +39,14 @@ if TYPE_CHECKING:
     from zoo.hookspecs import hookimpl as hookimpl
     from zoo.objective import Objective as Objective
     from zoo.registry import Component as Component
+    from zoo.registry import PretrainedModel as PretrainedModel
     from zoo.registry import Registry as Registry
     from zoo.registry import installed as installed
     from zoo.runs import Run as Run
     from zoo.specs import DatasetSpec as DatasetSpec
     from zoo.specs import DecoderSpec as DecoderSpec
     from zoo.specs import EncoderSpec as EncoderSpec
+    from zoo.specs import ModelSpec as ModelSpec
     from zoo.specs import ObjectiveSpec as ObjectiveSpec
     from zoo.training import train as train
 
@@ -72,9 +74,9 @@ _HOMES = {
     "zoo.files": ("write_atomically",),
     "zoo.hookspecs": ("hookimpl",),
     "zoo.objective": ("Objective",),
-    "zoo.registry": ("Component", "Registry", "installed"),
+    "zoo.registry": ("Component", "PretrainedModel", "Registry", "installed"),
     "zoo.runs": ("Run",),
-    "zoo.specs": ("DatasetSpec", "DecoderSpec", "EncoderSpec", "ObjectiveSpec"),
+    "zoo.specs": ("DatasetSpec", "DecoderSpec", "EncoderSpec", "ModelSpec", "ObjectiveSpec"),
     "zoo.training": ("train",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -11,16 +11,17 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -35,6 +36,7 @@ from zoo.specs import KINDS, Kind
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 8 * 2**30
 MAX_HEADER_BYTES = 4 * 2**20
+MAX_HISTORY = 10_000  # epochs: a row takes about 120 bytes of the header
 
 Side = Annotated[int, Field(ge=1, le=65_536)]
 DistributionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=100)]
@@ -52,6 +54,15 @@ class ComponentRecord(_Record):
     version: str
 
 
+class EpochRecord(_Record):
+    """A finished epoch: its number from 1, its mean losses, and the learning rate at its end."""
+
+    epoch: Annotated[int, Field(ge=1)]
+    train_loss: FiniteFloat
+    val_loss: FiniteFloat
+    lr: FiniteFloat
+
+
 class Metadata(_Record):
     """What a checkpoint says about its model.
 
@@ -63,6 +74,7 @@ class Metadata(_Record):
         value_range: Of the pixels.
         epoch: How many epochs had been finished when these weights were kept.
         test_metrics: By name, on the dataset's test split; None until the run is finished.
+        history: The epochs of the run, also those after these weights; None until it is finished.
         versions: Of autoencoder-zoo and torch.
     """
 
@@ -73,6 +85,7 @@ class Metadata(_Record):
     value_range: tuple[float, float] = (0.0, 1.0)
     epoch: Annotated[int, Field(ge=0)]
     test_metrics: dict[str, float] | None = None
+    history: Annotated[tuple[EpochRecord, ...], Field(max_length=MAX_HISTORY)] | None = None
     versions: dict[str, str]
 
 
@@ -154,32 +167,39 @@ def save(path: Path, autoencoder: Autoencoder, metadata: Metadata) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Autoencoder:
-    """Return the model of a run directory or a `.safetensors` file, in eval mode.
+    """Return the model of a run directory, a `.safetensors` file or a pretrained model's name, in eval mode.
 
     Its `encode`, `decode` and `reconstruct` are deterministic; `sample` draws from the prior where
     the objective has one.
 
+    Args:
+        path: A path, or a name that `zoo list model` shows; what exists as a path is that path.
+
     Raises:
+        AmbiguousComponentError: Several plugins offer a model of this name.
         CheckpointError: There is no checkpoint, or it is damaged or not one of ours.
         MissingComponentError: A component that it needs is not installed.
+        PluginError: The model's plugin has lost its file.
     """
     return read(path).build()
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read and verify the checkpoint of a run directory or a `.safetensors` file; build nothing.
+    """Read and verify the checkpoint that `load` would build; build nothing.
 
     Raises:
+        AmbiguousComponentError: Several plugins offer a model of this name.
         CheckpointError: There is no checkpoint, or it is damaged or not one of ours.
+        PluginError: The model's plugin has lost its file.
     """
-    path = _file_of(Path(path))
+    path = _file_of(os.fspath(path))
     raw = _read_bytes(path)
     name = printable(path)
     try:
         header, content = _split(raw)
         entries = header.get("__metadata__")
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{name} is not a checkpoint of Autoencoder Zoo: {_guess(raw)}") from error
+        raise CheckpointError(f"{name} is not a checkpoint of Autoencoder Zoo: {_guess(path, raw)}") from error
     if not isinstance(entries, dict) or set(entries) != {"format", "autoencoder_zoo", "sha256"}:
         raise CheckpointError(f"{name} is a safetensors file, but not one that Autoencoder Zoo wrote.")
     try:
@@ -209,12 +229,43 @@ def new_metadata(
     )
 
 
-def _file_of(path: Path) -> Path:
-    if os.path.isdir(path):  # Path.is_dir would raise where a name is too long
-        if not (path / "model.safetensors").exists():
-            raise CheckpointError(f"{printable(path)} holds no model.safetensors: no epoch of this run was finished.")
-        return path / "model.safetensors"
-    return path
+def history_of(rows: Sequence[Mapping[str, float]]) -> tuple[EpochRecord, ...]:
+    """Return the rows of metrics.csv as a checkpoint keeps them.
+
+    Of more than `MAX_HISTORY` every n-th is kept, the last one included.
+    """
+    step = max(1, math.ceil(len(rows) / MAX_HISTORY))
+    return tuple(
+        EpochRecord(epoch=int(row["epoch"]), train_loss=row["train_loss"], val_loss=row["val_loss"], lr=row["lr"])
+        for row in rows[(len(rows) - 1) % step :: step]
+    )
+
+
+def _file_of(path: str) -> Path:
+    if not os.path.isdir(path):  # Path.is_dir would raise where a name is too long
+        bare = path == os.path.basename(path) and not path.endswith(".safetensors")
+        return _file_of_model(path) if bare and not os.path.lexists(path) else Path(path)
+    file = Path(path) / "model.safetensors"
+    if not file.exists():
+        raise CheckpointError(f"{printable(path)} holds no model.safetensors: {_why_no_run(Path(path))}")
+    return file
+
+
+def _file_of_model(name: str) -> Path:
+    try:
+        return installed().model(name, sought="run directory, checkpoint or pretrained model").path
+    except UnknownComponentError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _why_no_run(directory: Path) -> str:
+    if (directory / "config.json").exists():
+        return "no epoch of this run was finished."
+    newest_first = sorted(directory.glob("*/model.safetensors"), key=lambda file: -file.lstat().st_mtime)
+    runs = [printable(file.parent) for file in newest_first]
+    if not runs:
+        return "it is no run directory."
+    return f"it holds runs, so say which: {', '.join(runs[:3])}{', …' if runs[3:] else '.'}"
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -296,7 +347,9 @@ def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
             raise CheckpointError(f"Weight '{printable(name)}' of {printable(path)} holds NaN or infinite values.")
 
 
-def _guess(raw: bytes) -> str:
+def _guess(path: Path, raw: bytes) -> str:
+    if path.name == "config.json":
+        return f"it is a run's config. Give the run's directory: {printable(path.parent)}"
     if raw[:4] == b"PK\x03\x04" or raw[:1] == b"\x80":
         return "it looks like a pickle (torch.save), and Autoencoder Zoo never unpickles."
     return "it is empty." if not raw else "it is no safetensors file, or was cut short."

@@ -1,4 +1,4 @@
-"""The plugin contract: four hooks, each of which yields specs.
+"""The plugin contract: five hooks, each of which yields specs.
 
 A plugin is an importable module with at least one of these functions, marked `@zoo.hookimpl`, and
 an entry point in the group `zoo`:
@@ -7,7 +7,7 @@ an entry point in the group `zoo`:
     patch = "zoo_patch.plugin"
 
 The module is imported whenever components are listed, so it imports nothing heavy: a spec names
-its component as text.
+its component, or a pretrained model's file, as text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from zoo.specs import DatasetSpec, DecoderSpec, EncoderSpec, ObjectiveSpec
+from zoo.specs import DatasetSpec, DecoderSpec, EncoderSpec, ModelSpec, ObjectiveSpec
 
 hookspec = pluggy.HookspecMarker("zoo")
 hookimpl = pluggy.HookimplMarker("zoo")
@@ -40,3 +40,8 @@ def zoo_objectives() -> Iterable[ObjectiveSpec]:  # type: ignore[empty-body]
 @hookspec
 def zoo_datasets() -> Iterable[DatasetSpec]:  # type: ignore[empty-body]
     """Yield datasets: named splits of `(image uint8 (C, H, W), label)`."""
+
+
+@hookspec
+def zoo_models() -> Iterable[ModelSpec]:  # type: ignore[empty-body]
+    """Yield pretrained models: checkpoints that come with the plugin."""

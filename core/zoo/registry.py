@@ -1,4 +1,4 @@
-"""Which components are installed: entry points → specs, with every problem kept and named.
+"""Which components and models are installed: entry points → specs, with every problem kept and named.
 
 Each entry point of the group `zoo` is loaded by itself: one that fails becomes a `Problem`, and the
 others load. A built-in is never shadowed; two third parties that offer one name are told apart as
@@ -15,30 +15,33 @@ import contextlib
 import functools
 import importlib
 import importlib.metadata
+import importlib.resources
 import logging
 import os
 import re
 import signal
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Generic, NoReturn, TypeVar
 
 import pluggy
 
 from zoo import hookspecs
 from zoo.errors import AmbiguousComponentError, ConfigError, PluginError, UnknownComponentError, did_you_mean, printable
-from zoo.specs import KINDS, ComponentSpec, DatasetSpec, DecoderSpec, EncoderSpec, Kind, ObjectiveSpec
+from zoo.specs import KINDS, ComponentSpec, DatasetSpec, DecoderSpec, EncoderSpec, Kind, ModelSpec, ObjectiveSpec
 
 DISTRIBUTION = "autoencoder-zoo"
 ENTRY_POINT_GROUP = "zoo"
-MAX_COMPONENTS = 1000  # of a hook: more is a loop without an end
+MAX_SPECS = 1000  # of a hook: more is a loop without an end
 
-_SPEC_TYPES: dict[Kind, type[ComponentSpec]] = {
-    "encoder": EncoderSpec,
-    "decoder": DecoderSpec,
-    "objective": ObjectiveSpec,
-    "dataset": DatasetSpec,
+Spec = ComponentSpec | ModelSpec
+S = TypeVar("S", bound=Spec)
+F = TypeVar("F", bound="Offer[Any]")
+
+_HOOKS: dict[str, type[Spec]] = {
+    f"zoo_{spec.kind}s": spec for spec in (EncoderSpec, DecoderSpec, ObjectiveSpec, DatasetSpec, ModelSpec)
 }
 _log = logging.getLogger("zoo")
 
@@ -61,15 +64,11 @@ class Plugin:
 
 
 @dataclass(frozen=True)
-class Component:
-    """One named encoder, decoder, objective or dataset, and the plugin that offers it."""
+class Offer(Generic[S]):
+    """What a plugin offers under a name."""
 
-    spec: ComponentSpec
+    spec: S
     plugin: Plugin
-
-    @property
-    def kind(self) -> Kind:
-        return self.spec.kind
 
     @property
     def name(self) -> str:
@@ -80,7 +79,16 @@ class Component:
         return f"{self.plugin.distribution}:{self.spec.name}"
 
     def __str__(self) -> str:
-        return f"{self.kind} '{self.name}'"
+        return f"{self.spec.kind} '{self.name}'"
+
+
+@dataclass(frozen=True)
+class Component(Offer[ComponentSpec]):
+    """One named encoder, decoder, objective or dataset, and the plugin that offers it."""
+
+    @property
+    def kind(self) -> Kind:
+        return self.spec.kind
 
     def load(self) -> Any:
         """Import and return the target.
@@ -99,6 +107,27 @@ class Component:
 
 
 @dataclass(frozen=True)
+class PretrainedModel(Offer[ModelSpec]):
+    """One named checkpoint, and the plugin that it comes with."""
+
+    @property
+    def path(self) -> Path:
+        """The checkpoint's file.
+
+        Raises:
+            PluginError: There is none, or its package cannot be imported.
+        """
+        package, _, file = self.spec.file.partition(":")
+        try:
+            path = importlib.resources.files(package).joinpath(*file.split("/"))
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{self} has no file {self.spec.file}: {_cause(error)}") from error
+        if not (isinstance(path, Path) and path.is_file()):
+            raise PluginError(f"{self} has no file {self.spec.file}")
+        return path
+
+
+@dataclass(frozen=True)
 class Problem:
     """A plugin that was not loaded, and why."""
 
@@ -111,19 +140,31 @@ class Problem:
 
 
 class Registry:
-    """The installed components, and the plugins that could not be loaded."""
+    """The installed components and models, and the plugins that could not be loaded."""
 
-    def __init__(self, plugins: Iterable[Plugin], components: Iterable[Component], problems: Iterable[Problem]) -> None:
+    def __init__(
+        self,
+        plugins: Iterable[Plugin],
+        components: Iterable[Component],
+        problems: Iterable[Problem],
+        models: Iterable[PretrainedModel] = (),
+    ) -> None:
         self.plugins = tuple(plugins)
         self.problems = tuple(problems)
-        self._components = tuple(components)
+        self._components = sorted(components, key=lambda c: (KINDS.index(c.kind), *_built_ins_first(c)))
+        self._models = sorted(models, key=_built_ins_first)
 
     def components(self, kind: Kind | None = None) -> tuple[Component, ...]:
         """Return the components of a kind (or all), by kind and name, built-ins first."""
-        chosen = [c for c in self._components if kind is None or c.kind == kind]
-        return tuple(
-            sorted(chosen, key=lambda c: (KINDS.index(c.kind), not c.plugin.built_in, c.name, c.qualified_name))
-        )
+        return tuple(c for c in self._components if kind is None or c.kind == kind)
+
+    def models(self) -> tuple[PretrainedModel, ...]:
+        """Return the pretrained models by name, built-ins first."""
+        return tuple(self._models)
+
+    def offers(self) -> tuple[Offer[Any], ...]:
+        """Return everything that has a name: the components, then the models."""
+        return (*self._components, *self._models)
 
     def get(self, kind: Kind, name: str) -> Component:
         """Return the component that `name` (or `distribution:name`) means.
@@ -134,31 +175,53 @@ class Registry:
             AmbiguousComponentError: Several third-party distributions offer the bare name.
         """
         offered = self.components(kind)
-        matches = [c for c in offered if name in (c.name, c.qualified_name)]
-        built_in = [c for c in matches if c.plugin.built_in]
-        if len(built_in or matches) == 1:
-            return (built_in or matches)[0]
-        if matches:
-            choices = " or ".join(f"'{c.qualified_name}'" for c in matches)
-            raise AmbiguousComponentError(f"Several plugins offer {kind} '{name}': say {choices}.")
-        raise UnknownComponentError(self._unknown(kind, name, offered))
+        return _meant(kind, name, offered) or self._refuse(kind, name, offered, "Installed")
+
+    def model(self, name: str, *, sought: str = "model") -> PretrainedModel:
+        """Return the pretrained model that `name` (or `distribution:name`) means.
+
+        Args:
+            name: What the user typed.
+            sought: What the error says there is none of: a file would do too where one is opened.
+
+        Raises:
+            UnknownComponentError: There is none.
+            AmbiguousComponentError: Several third-party distributions offer the bare name.
+        """
+        return _meant("model", name, self.models()) or self._refuse(sought, name, self.models(), "Models")
 
     def has(self, kind: Kind, name: str) -> bool:
         """Say whether `name` means a component of this kind, or several."""
         return any(name in (c.name, c.qualified_name) for c in self.components(kind))
 
-    def _unknown(self, kind: Kind, name: str, offered: tuple[Component, ...]) -> str:
-        message = f"No {kind} '{printable(name)}'." + did_you_mean(name, [c.name for c in offered])
-        message += f" Installed: {', '.join(c.name for c in offered) or 'none'}."
+    def _refuse(self, sought: str, name: str, offered: Sequence[Offer[Any]], heading: str) -> NoReturn:
+        names = [offer.name for offer in offered]
+        message = (
+            f"No {sought} '{printable(name)}'.{did_you_mean(name, names)} {heading}: {', '.join(names) or 'none'}."
+        )
         if self.problems:
             problems = "; ".join(f"{p.plugin.distribution} {p.plugin.version} ({p.cause})" for p in self.problems)
             message += f" Not loaded: {problems}."
-        return message
+        raise UnknownComponentError(message)
+
+
+def _meant(kind: str, name: str, offered: Sequence[F]) -> F | None:
+    """Return the one that `name` means: a built-in before all others; None where nobody offers it."""
+    matches = [offer for offer in offered if name in (offer.name, offer.qualified_name)]
+    built_in = [offer for offer in matches if offer.plugin.built_in]
+    if len(matches) > 1 and not built_in:
+        choices = " or ".join(f"'{offer.qualified_name}'" for offer in matches)
+        raise AmbiguousComponentError(f"Several plugins offer {kind} '{name}': say {choices}.")
+    return next(iter(built_in or matches), None)
+
+
+def _built_ins_first(offer: Offer[Any]) -> tuple[bool, str, str]:
+    return (not offer.plugin.built_in, offer.name, offer.qualified_name)
 
 
 @functools.cache
 def installed() -> Registry:
-    """Return the installed components, found once a process; each problem is logged once."""
+    """Return what is installed, found once a process; each problem is logged once."""
     blocked = {name.strip() for name in os.environ.get("ZOO_BLOCK", "").split(",") if name.strip()}
     found = discover(blocked, built_ins_only=_flag("ZOO_NO_PLUGINS"), strict=_flag("ZOO_STRICT"))
     for problem in found.problems:
@@ -177,9 +240,9 @@ def discover(blocked: Collection[str] = (), *, built_ins_only: bool = False, str
         PluginError: With `strict`, for the first plugin that could not be loaded.
     """
     plugins: list[Plugin] = []
-    components: list[Component] = []
+    offers: list[Component | PretrainedModel] = []
     problems: list[Problem] = []
-    taken: dict[tuple[Kind, str], Plugin] = {}
+    taken: dict[tuple[str, str], Plugin] = {}
     seconds = _plugin_seconds()
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         plugin = _plugin(entry_point)
@@ -190,20 +253,22 @@ def discover(blocked: Collection[str] = (), *, built_ins_only: bool = False, str
         try:
             _check_version(entry_point)
             with _time_limit(seconds):
-                offered = [Component(spec, plugin) for spec in _specs(entry_point)]
-            for component in offered:
-                if other := taken.get((component.kind, component.qualified_name)):
-                    raise PluginError(f"it offers {component}, as plugin '{other.name}' of its distribution does")
-            taken |= {(c.kind, c.qualified_name): plugin for c in offered}
-            components += offered
+                offered = [_offer(spec, plugin) for spec in _specs(entry_point)]
+            for offer in offered:
+                if other := taken.get((offer.spec.kind, offer.qualified_name)):
+                    raise PluginError(f"it offers {offer}, as plugin '{other.name}' of its distribution does")
+            taken |= {(offer.spec.kind, offer.qualified_name): plugin for offer in offered}
+            offers += offered
         except (Exception, SystemExit) as error:  # one that exits harms no other
             problems.append(Problem(plugin, _cause(error), error))
             if strict:
                 raise PluginError(str(problems[-1])) from error
-    return Registry(plugins, components, problems)
+    components = [offer for offer in offers if isinstance(offer, Component)]
+    models = [offer for offer in offers if isinstance(offer, PretrainedModel)]
+    return Registry(plugins, components, problems, models)
 
 
-def _specs(entry_point: importlib.metadata.EntryPoint) -> list[ComponentSpec]:
+def _specs(entry_point: importlib.metadata.EntryPoint) -> list[Spec]:
     """Import one plugin and return what its hooks yield, checked."""
     manager = pluggy.PluginManager("zoo")  # one a plugin: a broken one cannot touch the others
     manager.add_hookspecs(hookspecs)
@@ -211,15 +276,15 @@ def _specs(entry_point: importlib.metadata.EntryPoint) -> list[ComponentSpec]:
     manager.register(module)
     manager.check_pending()  # refuses a misspelt hook
     marked = {caller.name for caller in manager.get_hookcallers(module) or ()}
-    if unmarked := [name for kind in KINDS if (name := f"zoo_{kind}s") in vars(module) and name not in marked]:
+    if unmarked := [name for name in _HOOKS if name in vars(module) and name not in marked]:
         raise PluginError(f"is @hookimpl missing on {' and '.join(unmarked)}?")
     if not marked:
         raise PluginError("no hook found: it defines none of zoo's hooks")
-    specs: list[ComponentSpec] = []
-    for kind in KINDS:
-        for implementation in getattr(manager.hook, f"zoo_{kind}s").get_hookimpls():
-            specs += _checked(kind, implementation.function())  # pluggy's own call would drop a forgotten yield's None
-    seen: set[tuple[Kind, str]] = set()
+    specs: list[Spec] = []
+    for name in _HOOKS:
+        for implementation in getattr(manager.hook, name).get_hookimpls():
+            specs += _checked(name, implementation.function())  # pluggy's own call would drop a forgotten yield's None
+    seen: set[tuple[str, str]] = set()
     for spec in specs:
         if (spec.kind, spec.name) in seen:
             raise PluginError(f"it offers {spec.kind} '{spec.name}' twice")
@@ -227,16 +292,24 @@ def _specs(entry_point: importlib.metadata.EntryPoint) -> list[ComponentSpec]:
     return specs
 
 
-def _checked(kind: Kind, yielded: Any) -> Iterator[ComponentSpec]:
-    expected = _SPEC_TYPES[kind]
+def _checked(hook: str, yielded: Any) -> Iterator[Spec]:
+    expected = _HOOKS[hook]
     if not isinstance(yielded, Iterable):
-        raise PluginError(f"zoo_{kind}s must yield {expected.__name__}, got {type(yielded).__name__}")
+        raise PluginError(f"{hook} must yield {expected.__name__}, got {type(yielded).__name__}")
     for count, spec in enumerate(yielded):
-        if count == MAX_COMPONENTS:
-            raise PluginError(f"zoo_{kind}s yields more than {MAX_COMPONENTS} specs")
+        if count == MAX_SPECS:
+            raise PluginError(f"{hook} yields more than {MAX_SPECS} specs")
         if not isinstance(spec, expected):
-            raise PluginError(f"zoo_{kind}s must yield {expected.__name__}, got {printable(repr(spec), 80)}")
+            raise PluginError(f"{hook} must yield {expected.__name__}, got {printable(repr(spec), 80)}")
         yield spec
+
+
+def _offer(spec: Spec, plugin: Plugin) -> Component | PretrainedModel:
+    if isinstance(spec, ComponentSpec):
+        return Component(spec, plugin)
+    model = PretrainedModel(spec, plugin)
+    _ = model.path  # raises where there is no file
+    return model
 
 
 def _plugin(entry_point: importlib.metadata.EntryPoint) -> Plugin:

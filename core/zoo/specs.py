@@ -1,4 +1,4 @@
-"""What a plugin says about its components: small frozen records that import nothing heavy."""
+"""What a plugin says about what it offers: small frozen records that import nothing heavy."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ KINDS: tuple[Kind, ...] = ("encoder", "decoder", "objective", "dataset")
 
 _NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_FILE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:(\w[\w.-]*/)*\w[\w.-]*\.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +36,11 @@ class ComponentSpec:
     summary: str
 
     def __post_init__(self) -> None:
-        for label, value in (("name", self.name), ("target", self.target), ("summary", self.summary)):
-            if not isinstance(value, str):
-                raise ValueError(f"{label} must be text, got {type(value).__name__}")
-        if not _NAME.fullmatch(self.name) or len(self.name) > 64:
-            raise ValueError(f"name {self.name!r} must be lower-case letters and digits, joined by '-', '_' or '.'")
+        _require_text(name=self.name, target=self.target, summary=self.summary)
+        _require_name(self.name)
         if not _TARGET.fullmatch(self.target):
             raise ValueError(f"target {self.target!r} of '{self.name}' must read 'package.module:attribute'")
-        if not self.summary.strip() or not self.summary.isprintable():
-            raise ValueError(f"summary of '{self.name}' must be one line of text")
+        _require_line("summary", self.summary, self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +106,53 @@ class DatasetSpec(ComponentSpec):
             raise ValueError(f"splits of '{self.name}' must give the sizes of 'train' and 'test', got {self.splits!r}")
         if not all(isinstance(text, str) and text.strip() for text in (self.licence, self.credit)):
             raise ValueError(f"dataset '{self.name}' must state its licence and whom to credit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A pretrained model: a checkpoint that comes with the plugin. It is no component: it has no options.
+
+    Attributes:
+        name: What users type, e.g. `zoo eval mnist-mlp`; formed as a component's name.
+        file: Where the checkpoint is, as text: `package:file.safetensors`, a file of the package's.
+        summary: One line for `zoo list`.
+        command: The command line that made it, as it was typed.
+
+    Raises:
+        ValueError: A field is malformed; the message names it.
+    """
+
+    kind: ClassVar[Literal["model"]] = "model"
+    name: str
+    file: str
+    summary: str
+    command: str
+
+    def __post_init__(self) -> None:
+        _require_text(name=self.name, file=self.file, summary=self.summary, command=self.command)
+        _require_name(self.name)
+        if self.name.endswith(".safetensors"):
+            raise ValueError(f"name {self.name!r} must not end in '.safetensors': it would read as a file")
+        if not _FILE.fullmatch(self.file):
+            raise ValueError(f"file {self.file!r} of '{self.name}' must read 'package:file.safetensors'")
+        _require_line("summary", self.summary, self.name)
+        _require_line("command", self.command, self.name)
+
+
+def _require_text(**fields: object) -> None:
+    for label, value in fields.items():
+        if not isinstance(value, str):
+            raise ValueError(f"{label} must be text, got {type(value).__name__}")
+
+
+def _require_name(name: str) -> None:
+    if not _NAME.fullmatch(name) or len(name) > 64:
+        raise ValueError(f"name {name!r} must be lower-case letters and digits, joined by '-', '_' or '.'")
+
+
+def _require_line(label: str, text: str, name: str) -> None:
+    if not text.strip() or not text.isprintable():
+        raise ValueError(f"{label} of '{name}' must be one line of text")
 
 
 def _positive_int(value: object) -> bool:

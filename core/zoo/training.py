@@ -161,12 +161,13 @@ def fit(config: RunConfig, run: Run | None, *, quiet: bool, logger: LoggerName |
 
 
 def _finish(run: Run, dataset: Component, device: torch.device) -> None:
-    """Evaluate the best weights on the test split, note the metrics with them, and draw the pictures."""
+    """Evaluate the best weights on the test split, note metrics and history with them, and draw the pictures."""
     best = checkpoint.read(run.checkpoint)
     autoencoder = best.build().to(device)
     test_set = load_split(dataset, best.metadata.config.dataset.options, "test")
     metrics = reconstruction_metrics(autoencoder, test_set)
-    checkpoint.save(run.checkpoint, autoencoder, best.metadata.model_copy(update={"test_metrics": metrics}))
+    facts = {"test_metrics": metrics, "history": checkpoint.history_of(run.history)}
+    checkpoint.save(run.checkpoint, autoencoder, best.metadata.model_copy(update=facts))
     reconstruction_grid(autoencoder, test_set, run.reconstructions_picture)
     training_curves(run.history, run.curves_picture)
 

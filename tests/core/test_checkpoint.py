@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pickle
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo
+from conftest import write_distribution
 from zoo import Autoencoder, CheckpointError, MissingComponentError, checkpoint
 from zoo.autoencoder import build
 from zoo.registry import Component
@@ -118,6 +120,11 @@ def forge(path: Path, *, metadata: Edit = lambda _: None, tensors: Edit = lambda
     entries["sha256"] = checkpoint._digest(*checkpoint._split(safetensors.torch.save(weights, entries)))
     path.write_bytes(safetensors.torch.save(weights, entries))
     return path
+
+
+def row(epoch: int) -> dict[str, float]:
+    """Return what a history holds of an epoch."""
+    return {"epoch": epoch, "train_loss": 0.5 / epoch, "val_loss": 0.6 / epoch, "lr": 0.01}
 
 
 def put(*keys: Any, value: Any) -> Edit:
@@ -224,6 +231,39 @@ def test_test_metrics_come_back(tmp_path: Path, model: Autoencoder, metadata: ch
     assert checkpoint.read(path).metadata.test_metrics == {"psnr": psnr}
 
 
+def test_the_history_comes_back(tmp_path: Path, model: Autoencoder, metadata: checkpoint.Metadata) -> None:
+    path = tmp_path / "model.safetensors"
+    history = checkpoint.history_of([row(1), row(2)])
+    checkpoint.save(path, model, metadata.model_copy(update={"history": history}))
+    assert [dict(epoch) for epoch in checkpoint.read(path).metadata.history or ()] == [row(1), row(2)]
+
+
+def test_a_checkpoint_without_a_history_says_so(saved: Path) -> None:
+    assert checkpoint.read(forge(saved, metadata=lambda record: record.pop("history"))).metadata.history is None
+
+
+def test_a_history_keeps_the_columns_that_every_run_has() -> None:
+    assert checkpoint.history_of([row(1) | {"train_kl": 0.1, "seconds": 2.0}]) == checkpoint.history_of([row(1)])
+
+
+@pytest.mark.parametrize("epochs", [1, 10_000, 10_001, 25_000])
+def test_a_long_history_is_thinned_evenly_and_keeps_its_end(epochs: int) -> None:
+    kept = [epoch.epoch for epoch in checkpoint.history_of([row(number + 1) for number in range(epochs)])]
+    assert len(kept) <= checkpoint.MAX_HISTORY
+    assert kept[-1] == epochs
+    assert len({after - before for before, after in itertools.pairwise(kept)}) <= 1
+
+
+def test_the_longest_history_fits_into_a_file(
+    tmp_path: Path, model: Autoencoder, metadata: checkpoint.Metadata
+) -> None:
+    path = tmp_path / "model.safetensors"
+    long = row(10**6) | {"train_loss": -1 / 3 * 1e-300, "val_loss": -2 / 3 * 1e-300, "lr": 1 / 3 * 1e-300}
+    history = checkpoint.history_of([long] * checkpoint.MAX_HISTORY)
+    checkpoint.save(path, model, metadata.model_copy(update={"history": history}))
+    assert checkpoint.read(path).metadata.history == history
+
+
 @pytest.mark.parametrize("spelling", [str, Path], ids=["text", "path"])
 def test_a_run_directory_and_its_file_are_the_same(saved: Path, images: Tensor, spelling: type) -> None:
     from_directory, from_file = zoo.load(spelling(saved.parent)), zoo.load(spelling(saved))
@@ -250,11 +290,48 @@ def test_a_model_loads_where_its_dataset_is_not_installed(saved: Path, images: T
     assert zoo.load(saved).encode(images).shape == (4, 3)
 
 
+@pytest.mark.parametrize("name", ["mnist-mlp", "autoencoder-zoo:mnist-mlp"])
+def test_a_pretrained_model_opens_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert checkpoint.read(name).path == zoo.installed().model("mnist-mlp").path
+
+
+@pytest.mark.parametrize("form", ["file", "run directory"])
+def test_a_path_that_exists_goes_before_a_models_name(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    (saved if form == "file" else saved.parent).rename(tmp_path / "mnist-mlp")
+    monkeypatch.chdir(tmp_path)
+    assert checkpoint.read("mnist-mlp").metadata.components["dataset"].name == "tiny"
+
+
+def test_a_link_to_nowhere_goes_before_a_models_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mnist-mlp").symlink_to("nowhere")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="No run directory or checkpoint at mnist-mlp"):
+        zoo.load("mnist-mlp")
+
+
 # What is refused: files that are no checkpoints
 
 
 def test_a_missing_path_is_refused(tmp_path: Path) -> None:
     assert "No run directory or checkpoint at" in refusal_of(tmp_path / "missing")
+
+
+def test_an_unknown_name_is_refused_with_the_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = refusal_of(Path("mnist-mpl"))
+    assert message.startswith(
+        "No run directory, checkpoint or pretrained model 'mnist-mpl'. Did you mean 'mnist-mlp'? Models: mnist-"
+    )
+
+
+@pytest.mark.parametrize("name", ["mnist-mlp.safetensors", "./mnist-mlp", "nowhere/mnist-mlp"])
+def test_what_reads_as_a_path_is_no_models_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="No run directory or checkpoint at"):
+        zoo.load(name)
 
 
 def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
@@ -492,6 +569,41 @@ def test_weights_are_compared_with_the_config_before_anything_is_allocated(saved
     with LargestTensor() as largest:
         refusal_of(saved)
     assert 0 < largest.elements <= 256 * 64  # the largest weight in the file
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        [row(1)] * (checkpoint.MAX_HISTORY + 1),
+        [row(1) | {"val_loss": "Infinity"}],
+        [row(1) | {"lr": "NaN"}],
+        [row(1) | {"epoch": 0}],
+        [row(1) | {"more": 1}],
+        [{"epoch": 1}],
+        [[1, 0.5, 0.6, 0.01]],
+        HOSTILE,
+    ],
+    ids=["too long", "infinite", "NaN", "epoch 0", "unknown column", "missing columns", "list", "text"],
+)
+def test_a_history_that_is_none_is_refused(saved: Path, history: Any) -> None:
+    assert "invalid metadata: history" in refusal_of(forge(saved, metadata=put("history", value=history)))
+
+
+def test_a_pretrained_models_file_is_validated_as_any_other(
+    saved: Path, tmp_path: Path, run_zoo: Callable[..., Any]
+) -> None:
+    package = tmp_path / "site" / "zoo_digits"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "digits.safetensors").write_bytes(saved.read_bytes()[:-1])
+    (package / "plugin.py").write_text(
+        "from zoo import ModelSpec, hookimpl\n@hookimpl\ndef zoo_models():\n    yield ModelSpec(name='digits', "
+        "file='zoo_digits:digits.safetensors', summary='Digits', command='zoo train')\n"
+    )
+    write_distribution(package.parent, "zoo-digits", {"digits": "zoo_digits.plugin"})
+    result = run_zoo("eval", "digits", environment={"PYTHONPATH": str(package.parent)})
+    assert (result.status, result.stdout) == (1, "")
+    assert re.fullmatch(r"zoo: \S+digits\.safetensors is damaged: .+\n", result.stderr)
 
 
 def test_a_newer_format_asks_for_an_upgrade(saved: Path) -> None:

@@ -7,8 +7,9 @@ import shlex
 import click
 import pytest
 
+import zoo
 from zoo.cli import app
-from zoo.specs import KINDS
+from zoo.cli.offers import LISTED
 
 
 def commands(command=app, path=()):
@@ -75,16 +76,27 @@ def test_list_shows_a_component_with_its_kind_summary_and_distribution(run_zoo):
     assert ["dataset", "tiny", "Bright blobs", "zoo-tiny 1.0"] in cells(run_zoo("list").stdout)
 
 
+def test_list_shows_the_pretrained_models_after_the_components(run_zoo):
+    rows = cells(run_zoo("list").stdout)
+    assert ["mnist-mlp", "autoencoder-zoo"] in [[row[1], row[3].split()[0]] for row in rows if row[0] == "model"]
+    assert list(dict.fromkeys(row[0] for row in rows)) == list(LISTED)
+
+
 def test_list_aligns_its_columns(run_zoo):
     lines = run_zoo("list").stdout.splitlines()
     starts = {re.search(r"(autoencoder-zoo|zoo-tiny) \d", line).start() for line in lines}
     assert len(starts) == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LISTED)
 def test_list_of_a_kind_shows_that_kind_only(run_zoo, kind):
     everything = cells(run_zoo("list").stdout)
     assert cells(run_zoo("list", kind).stdout) == [row for row in everything if row[0] == kind]
+
+
+@pytest.mark.parametrize("kind", LISTED)
+def test_the_plural_of_a_kind_means_the_kind(run_zoo, kind):
+    assert run_zoo("list", f"{kind}s") == run_zoo("list", kind)
 
 
 def test_list_as_json_says_the_same(run_zoo):
@@ -95,6 +107,13 @@ def test_list_as_json_says_the_same(run_zoo):
 
 def test_list_as_json_of_a_kind_holds_that_kind_only(run_zoo):
     assert {c["kind"] for c in json.loads(run_zoo("list", "dataset", "--json").stdout)} == {"dataset"}
+
+
+def test_list_as_json_says_how_a_model_was_made_and_how_large_it_is(run_zoo):
+    listed = {model["name"]: model for model in json.loads(run_zoo("list", "models", "--json").stdout)}
+    model = zoo.installed().model("mnist-mlp")
+    assert listed["mnist-mlp"]["command"] == "zoo train --encoder mlp --dataset mnist"
+    assert listed["mnist-mlp"]["bytes"] == model.path.stat().st_size
 
 
 def test_list_without_a_component_is_empty(run_zoo):
@@ -155,6 +174,46 @@ def test_info_takes_a_qualified_name(run_zoo):
     assert run_zoo("info", "dataset", "zoo-tiny:tiny") == run_zoo("info", "dataset", "tiny")
 
 
+def test_info_shows_a_models_command_metrics_and_sizes(run_zoo):
+    facts = dict(row for row in cells(run_zoo("info", "model", "mnist-mlp").stdout) if len(row) == 2)
+    assert facts["command"] == "zoo train --encoder mlp --dataset mnist"
+    assert facts["file"].endswith("mnist-mlp.safetensors")
+    assert (facts["image_shape"], facts["latent_dim"], facts["epoch"]) == ("[1, 28, 28]", "3", "10")
+    assert facts["weights"] == '{"encoder": 50435, "decoder": 51216}'  # 785·64 + 65·3 and 4·64 + 65·784
+
+
+def test_info_shows_a_models_test_metrics_as_eval_does(run_zoo):
+    shown = re.search(r"^test_metrics  (mse .+)$", run_zoo("info", "model", "mnist-mlp").stdout, re.MULTILINE)[1]
+    assert run_zoo("eval", "mnist-mlp").stdout == f"mnist test  {shown}\n"
+
+
+def test_info_shows_what_a_model_was_composed_from(run_zoo):
+    _, _, components = run_zoo("info", "model", "mnist-mlp").stdout.partition("components\n")
+    assert [[row[0], row[1], row[3]] for row in cells(components)] == [
+        ["encoder", "mlp", '{"hidden": [64]}'],
+        ["decoder", "mlp", '{"hidden": [64]}'],
+        ["objective", "ae", "{}"],
+        ["dataset", "mnist", '{"root": null}'],
+    ]
+
+
+def test_info_as_json_holds_a_models_facts(run_zoo):
+    facts = json.loads(run_zoo("info", "model", "mnist-mlp", "--json").stdout)
+    assert facts["test_metrics"].keys() == {"mse", "psnr", "ssim"}
+    assert facts["weights"] == {"encoder": 50435, "decoder": 51216}
+    assert facts["components"]["encoder"] == {
+        "name": "mlp",
+        "distribution": "autoencoder-zoo",
+        "version": facts["version"],
+        "options": {"hidden": [64]},
+    }
+
+
+@pytest.mark.parametrize("arguments", [["models", "mnist-mlp"], ["model", "autoencoder-zoo:mnist-mlp"]], ids=" ".join)
+def test_info_takes_a_plural_and_a_models_qualified_name(run_zoo, arguments):
+    assert run_zoo("info", *arguments) == run_zoo("info", "model", "mnist-mlp")
+
+
 def tiny_components(run_zoo):
     """Return what `zoo list` shows of zoo-tiny, each as `KIND NAME`."""
     listed = json.loads(run_zoo("list", "--json").stdout)
@@ -176,10 +235,21 @@ def test_plugins_as_json_shows_what_each_plugin_offers(run_zoo):
         "distribution": "zoo-tiny",
         "version": "1.0",
         "components": tiny_components(run_zoo),
+        "models": [],
     } in plugins["loaded"]
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["info", "encoder", "mlp"], ["plugins"]], ids=" ".join)
+def test_plugins_shows_models_too(run_zoo):
+    offered = {row[0]: row[2] for row in cells(run_zoo("plugins").stdout)}
+    assert "model mnist-mlp" in offered["models"].split(", ")
+    loaded = {plugin["name"]: plugin for plugin in json.loads(run_zoo("plugins", "--json").stdout)["loaded"]}
+    assert "mnist-mlp" in loaded["models"]["models"]
+    assert loaded["models"]["components"] == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["info", "encoder", "mlp"], ["info", "model", "mnist-mlp"], ["plugins"]], ids=" ".join
+)
 def test_a_listing_says_nothing_on_stderr(run_zoo, arguments):
     result = run_zoo(*arguments)
     assert (result.status, result.stderr) == (0, "")
@@ -188,12 +258,20 @@ def test_a_listing_says_nothing_on_stderr(run_zoo, arguments):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["list", "nonsense"], "'nonsense' is not one of 'encoder', 'decoder', 'objective', 'dataset'"),
+        (
+            ["list", "modle"],
+            "No kind 'modle'. Did you mean 'model'? The kinds: encoder, decoder, objective, dataset, model.",
+        ),
+        (["list", "classes"], "No kind 'classes'."),
         (["list", "--nonsense"], "--nonsense"),
         (["lst"], "No such command 'lst'"),
         (["info"], "Missing argument"),
         (["info", "encoder"], "Missing argument 'NAME'"),
-        (["info", "nonsense", "mlp"], "'nonsense' is not one of"),
+        (["info", "nonsense", "mlp"], "No kind 'nonsense'. The kinds: encoder, "),
+        (["info", "mlp"], "zoo: Say which kind: zoo info encoder mlp or zoo info decoder mlp\n"),
+        (["info", "zoo-tiny:tiny"], "zoo: Say which kind: zoo info dataset zoo-tiny:tiny\n"),
+        (["info", "mnist-mlp"], "zoo: Say which kind: zoo info model mnist-mlp\n"),
+        (["info", "model", "mnist-mpl"], "No model 'mnist-mpl'. Did you mean 'mnist-mlp'? Models: "),
         (["info", "encoder", "mpl"], "No encoder 'mpl'. Did you mean 'mlp'? Installed: "),
         (["info", "encoder", "two\nlines"], "No encoder 'two"),
         (["plugins", "nonsense"], "unexpected extra argument (nonsense)"),

@@ -8,12 +8,17 @@ import pytest
 
 from conftest import write_distribution
 from zoo.errors import AmbiguousComponentError, PluginError, UnknownComponentError
-from zoo.registry import DISTRIBUTION, Component, Plugin, Problem, Registry, discover
-from zoo.specs import KINDS, DatasetSpec, DecoderSpec, EncoderSpec, ObjectiveSpec
+from zoo.registry import DISTRIBUTION, Component, Plugin, PretrainedModel, Problem, Registry, discover
+from zoo.specs import KINDS, DatasetSpec, DecoderSpec, EncoderSpec, ModelSpec, ObjectiveSpec
 
 HEAD = "from zoo import DecoderSpec, EncoderSpec, hookimpl\n"
 SPEC = 'Spec(name="patch", target="nowhere:Nothing", summary="Patches")'
 GOOD = f"{HEAD}@hookimpl\ndef zoo_encoders():\n    yield Encoder{SPEC}\n"
+MODEL = """from zoo import ModelSpec, hookimpl
+@hookimpl
+def zoo_models():
+    yield ModelSpec(name="digits", file="json:digits.safetensors", summary="Digits", command="zoo train")
+"""
 RAISES = f"{HEAD}@hookimpl\ndef zoo_encoders():\n    raise RuntimeError('no luck\\nat all')\n"
 
 BROKEN = {
@@ -42,6 +47,20 @@ BROKEN = {
     ),
     "a hook that never ends": (GOOD.replace("    yield", "    while True:\n        yield"), "more than 1000 specs"),
     "no hook": ("", "no hook found: it defines none of zoo's hooks"),
+    "a misspelt hook for models": (MODEL.replace("zoo_models", "zoo_model"), "unknown hook 'zoo_model'"),
+    "a forgotten @hookimpl on models": (
+        GOOD + MODEL.replace("@hookimpl", ""),
+        "is @hookimpl missing on zoo_models?",
+    ),
+    "a hook for models yields a component": (
+        GOOD.replace("zoo_encoders", "zoo_models"),
+        "zoo_models must yield ModelSpec, got EncoderSpec(name='patch'",
+    ),
+    "a model without its file": (MODEL, "model 'digits' has no file json:digits.safetensors"),
+    "a model in no package": (
+        MODEL.replace("json", "nowhere_to_be_found"),
+        "model 'digits' has no file nowhere_to_be_found:digits.safetensors: ModuleNotFoundError: No module named",
+    ),
     "one name twice": (f"{GOOD}    yield Encoder{SPEC}\n", "it offers encoder 'patch' twice"),
 }
 each_broken_plugin = pytest.mark.parametrize(("source", "cause"), BROKEN.values(), ids=BROKEN)
@@ -64,6 +83,22 @@ def install(tmp_path, monkeypatch, request):
 
 
 @pytest.fixture
+def install_model(install, request):
+    """Install a distribution whose package offers the file `NAME.safetensors` as a pretrained model."""
+
+    def install_model(distribution, name="digits"):
+        package = re.sub(r"\W+", "_", f"{request.node.name}_{distribution}_files")
+        source = MODEL.replace("json:digits", f"{package}:{name}").replace('"digits"', f'"{name}"')
+        site = install(distribution, models=source)
+        (site / package).mkdir()
+        (site / package / "__init__.py").touch()
+        (site / package / f"{name}.safetensors").write_bytes(b"no checkpoint")
+        return site
+
+    return install_model
+
+
+@pytest.fixture
 def trace(tmp_path):
     """A path, and the source of a module that makes it when it is imported and offers an encoder."""
     path = tmp_path / "imported"
@@ -83,6 +118,12 @@ def component(name, distribution=DISTRIBUTION, kind="encoder", target="nowhere:N
     specs = {"encoder": EncoderSpec, "decoder": DecoderSpec, "objective": ObjectiveSpec}
     spec = DatasetSpec(**plain, **data) if kind == "dataset" else specs[kind](**plain)
     return Component(spec, Plugin("plugin", "nowhere", distribution, "1.0"))
+
+
+def model(name, distribution=DISTRIBUTION):
+    """Return a pretrained model as a plugin of the distribution offers it."""
+    spec = ModelSpec(name=name, file="nowhere:digits.safetensors", summary="A test's", command="zoo train")
+    return PretrainedModel(spec, Plugin("plugin", "nowhere", distribution, "1.0"))
 
 
 def test_a_third_partys_component_is_found(install):
@@ -421,6 +462,80 @@ def test_listing_a_component_does_not_import_its_target(install, run_zoo):
     result = run_zoo("list", "encoder", environment={"PYTHONPATH": str(site)})
     assert (result.status, result.stderr) == (0, "")
     assert "zoo-patch 1.0" in result.stdout
+
+
+def test_a_third_partys_model_is_found(install_model):
+    site = install_model("zoo-digits")
+    found = discover().model("digits")
+    assert (found.qualified_name, str(found)) == ("zoo-digits:digits", "model 'digits'")
+    assert found.path.read_bytes() == b"no checkpoint"
+    assert site in found.path.parents
+
+
+def test_a_model_is_no_component(install_model):
+    before = discover().components()
+    install_model("zoo-digits")
+    assert discover().components() == before
+
+
+def test_everything_that_has_a_name_is_offered_components_first():
+    registry = Registry((), [component("mlp"), component("digits")], (), [model("digits")])
+    assert registry.offers() == (component("digits"), component("mlp"), model("digits"))
+
+
+def test_a_built_in_model_is_never_shadowed(install_model):
+    (name, *_) = (m.name for m in discover().models() if m.plugin.built_in)
+    install_model("zoo-digits", name)
+    registry = discover()
+    assert registry.model(name).plugin.built_in
+    assert registry.model(f"zoo-digits:{name}").plugin.distribution == "zoo-digits"
+
+
+@in_either_order
+def test_a_model_that_two_third_parties_offer_is_an_error_when_used(install_model, order):
+    for distribution in order:
+        install_model(distribution)
+    registry = discover()
+    with pytest.raises(AmbiguousComponentError) as caught:
+        registry.model("digits")
+    assert str(caught.value) == "Several plugins offer model 'digits': say 'zoo-one:digits' or 'zoo-two:digits'."
+    assert registry.model("zoo-two:digits").plugin.distribution == "zoo-two"
+
+
+def test_one_models_name_from_two_plugins_of_one_distribution_is_reported(install):
+    source = MODEL.replace("json:digits.safetensors", "zoo_models:mnist-mlp.safetensors")
+    install("zoo-digits", one=source, two=source)
+    (problem,) = discover().problems
+    assert "it offers model 'digits', as plugin" in problem.cause
+
+
+def test_models_are_listed_built_ins_first_then_by_name():
+    expected = [model("b"), model("c"), model("a", "zoo-one"), model("a", "zoo-two")]
+    assert Registry((), (), (), expected[::-1]).models() == tuple(expected)
+
+
+def test_an_unknown_model_is_refused_with_a_close_name_and_the_installed_ones():
+    problem = Problem(Plugin("one", "nowhere", "zoo-one", "1.0"), "no luck")
+    registry = Registry((), [component("digits")], [problem], [model("digits"), model("faces")])
+    with pytest.raises(UnknownComponentError) as caught:
+        registry.model("digit")
+    expected = "No model 'digit'. Did you mean 'digits'? Models: digits, faces. Not loaded: zoo-one 1.0 (no luck)."
+    assert str(caught.value) == expected
+
+
+def test_a_models_file_that_has_gone_since_is_the_plugins_fault(install_model):
+    install_model("zoo-digits")
+    found = discover().model("digits")
+    found.path.unlink()
+    with pytest.raises(PluginError, match=r"model 'digits' has no file \w+:digits\.safetensors"):
+        _ = found.path
+
+
+def test_a_blocked_plugins_model_is_named_with_the_plugin(install_model, run_zoo):
+    environment = {"PYTHONPATH": str(install_model("zoo-digits")), "ZOO_BLOCK": "zoo-digits"}
+    result = run_zoo("info", "model", "digits", environment=environment)
+    assert result.stderr.endswith("Not loaded: zoo-digits 1.0 (blocked by ZOO_BLOCK).\n")
+    assert result.status == 2
 
 
 def test_a_component_loads_its_target():

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from zoo import DatasetSpec, DecoderSpec, EncoderSpec, ObjectiveSpec
+from zoo import DatasetSpec, DecoderSpec, EncoderSpec, ModelSpec, ObjectiveSpec
 from zoo.specs import KINDS
 
 PLAIN = {"name": "patch", "target": "zoo_patch.networks:PatchEncoder", "summary": "Patches"}
@@ -14,20 +14,33 @@ DATASET = PLAIN | {
     "licence": "CC0-1.0",
     "credit": "Somebody",
 }
-SPECS = [EncoderSpec(**PLAIN), DecoderSpec(**PLAIN), ObjectiveSpec(**PLAIN), DatasetSpec(**DATASET)]
+MODEL = {
+    "name": "mnist-patch",
+    "file": "zoo_patch:mnist-patch.safetensors",
+    "summary": "Digits",
+    "command": "zoo train --encoder patch --dataset mnist",
+}
+SPECS = [
+    EncoderSpec(**PLAIN),
+    DecoderSpec(**PLAIN),
+    ObjectiveSpec(**PLAIN),
+    DatasetSpec(**DATASET),
+    ModelSpec(**MODEL),
+]
+every_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.kind)
 
 
-def test_there_is_a_spec_for_every_kind():
-    assert tuple(spec.kind for spec in SPECS) == KINDS
+def test_there_is_a_spec_for_every_kind_and_for_models():
+    assert tuple(spec.kind for spec in SPECS) == (*KINDS, "model")
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=KINDS)
+@every_spec
 def test_a_spec_cannot_be_changed(spec):
     with pytest.raises(dataclasses.FrozenInstanceError):
         spec.name = "other"
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=KINDS)
+@every_spec
 def test_equal_specs_are_one_member_of_a_set(spec):
     assert len({spec, dataclasses.replace(spec)}) == 1
 
@@ -47,6 +60,13 @@ def test_a_name_is_lower_case_letters_and_digits(name):
 def test_another_name_is_refused(name):
     with pytest.raises(ValueError, match=r"^name "):
         EncoderSpec(**PLAIN | {"name": name})
+    with pytest.raises(ValueError, match=r"^name "):
+        ModelSpec(**MODEL | {"name": name})
+
+
+def test_a_model_that_is_named_like_a_file_is_refused():
+    with pytest.raises(ValueError, match=r"^name .*would read as a file"):
+        ModelSpec(**MODEL | {"name": "mnist.safetensors"})
 
 
 @pytest.mark.parametrize(
@@ -92,3 +112,26 @@ def test_a_dataset_may_have_more_splits():
 def test_a_dataset_without_licence_or_credit_is_refused(field, value):
     with pytest.raises(ValueError, match="licence"):
         DatasetSpec(**DATASET | {field: value})
+
+
+@pytest.mark.parametrize("file", ["zoo_patch:x.safetensors", "zoo_patch.models:x.safetensors", "p:a/b-1.2.safetensors"])
+def test_a_models_file_is_in_a_package(file):
+    assert ModelSpec(**MODEL | {"file": file}).file == file
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["", "x.safetensors", "p:x.pt", "p:.safetensors", "p:../x.safetensors", "p:/x.safetensors", "p:a//x.safetensors",
+     "p:a\\x.safetensors", "p:x.safetensors\n", "/tmp:x.safetensors", "p:a/../../x.safetensors", 3],
+    ids=repr,
+)  # fmt: skip
+def test_a_file_that_is_in_no_package_is_refused(file):
+    with pytest.raises(ValueError, match=r"^file "):
+        ModelSpec(**MODEL | {"file": file})
+
+
+@pytest.mark.parametrize("field", ["summary", "command"])
+@pytest.mark.parametrize("value", ["", " ", "two\nlines", "\x1b[31mred", None], ids=repr)
+def test_a_model_without_a_line_of_summary_or_command_is_refused(field, value):
+    with pytest.raises(ValueError, match=rf"^{field} "):
+        ModelSpec(**MODEL | {field: value})

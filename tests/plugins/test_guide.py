@@ -115,6 +115,14 @@ def test_its_plugins_keep_the_contract(run_zoo, environment, plugin):
     assert " passed, 0 failed" in result.stdout
 
 
+@pytest.mark.parametrize("command", [command for command in commands("check") if "--set" in command])
+def test_its_dataset_of_files_is_checked_where_they_are(run_zoo, environment, photos, tmp_path, command):
+    arguments = shlex.split(command.replace("/data/photos", str(photos / "photos")))[1:]
+    result = run_zoo(*arguments, environment=environment | {"HOME": str(tmp_path)})  # none at the default place
+    assert result.status == 0, result.stdout
+    assert " passed, 0 failed, 0 not applicable" in result.stdout
+
+
 def test_photographs_that_are_missing_are_named(run_zoo, environment, tmp_path):
     folder = f"dataset.folder={tmp_path}"
     result = run_zoo("train", "--encoder", "mlp", "--dataset", "photos", "--set", folder, environment=environment)
@@ -198,18 +206,21 @@ def test_its_hooks_are_those_of_hookspecs():
     hooks = {name: hook for name, hook in vars(hookspecs).items() if hasattr(hook, "zoo_spec")}
     signatures = {name: str(inspect.signature(hook)).replace("'", "") for name, hook in hooks.items()}
     defined = [f'def {name}{signatures[name]}:\n    """{hook.__doc__}"""\n' for name, hook in hooks.items()]
-    assert len(defined) == len(KINDS)
+    assert len(defined) == len(KINDS) + 1  # of components, and of models
     assert re.search(r"```python\n(.*?)```", section("Hooks"), re.DOTALL)[1] == "\n\n".join(defined)
 
 
 def test_its_specs_have_the_fields_of_the_code():
     listed = {row[0]: row[1] for row in rows("Specs") if len(row) == 2}
-    assert listed == {f"`{spec.__name__}`": ", ".join(f"`{f.name}`" for f in fields(spec)) for spec in SPEC_TYPES}
+    assert listed == {
+        f"`{spec.__name__}`": ", ".join(f"`{f.name}`" for f in fields(spec)) for spec in (*SPEC_TYPES, specs.ModelSpec)
+    }
 
 
 def test_its_fields_have_the_types_of_the_code():
     listed = {row[0]: row[1] for row in rows("Specs") if len(row) == 3}
-    assert listed == {f"`{f.name}`": f"`{f.type}`" for f in fields(specs.DatasetSpec)}
+    declared = (*fields(specs.DatasetSpec), *fields(specs.ModelSpec))
+    assert listed == {f"`{f.name}`": f"`{f.type}`" for f in declared}
 
 
 def test_targets_are_called_as_it_says():

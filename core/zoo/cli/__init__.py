@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import os
 import signal
 import sys
@@ -20,18 +22,44 @@ from zoo.cli.plugins import plugins
 from zoo.cli.reconstruct import reconstruct
 from zoo.cli.train import train
 from zoo.errors import TrainingInterruptedError, ZooError, printable
+from zoo.registry import DISTRIBUTION
 from zoo.runs import is_first_process
 
+COMMAND_GROUP = "zoo.commands"  # of entry points
 
-class _OrderedGroup(click.Group):
-    """Lists its commands in the order in which they were added: the order of a first visit."""
+
+class _Group(click.Group):
+    """Lists its commands in the order in which they were added: the order of a first visit.
+
+    Commands of packages that core does not import are entry points, loaded when they are needed;
+    they stand after the commands that work on a run.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        names = list(self.commands)
+        place = names.index(str(reconstruct.name)) + 1
+        return [*names[:place], *_other_commands(), *names[place:]]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _other_commands():
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = _other_commands()[cmd_name].load()
+        return command
+
+
+@functools.cache
+def _other_commands() -> dict[str, importlib.metadata.EntryPoint]:
+    """Return the commands of this distribution's other packages, by name.
+
+    Of no other distribution: a plugin offers components, whose problems the registry catches. A
+    command that it brought would break `zoo --help` with it, or stand in for one of ours.
+    """
+    found = importlib.metadata.entry_points(group=COMMAND_GROUP)
+    return {point.name: point for point in found if point.dist and point.dist.name == DISTRIBUTION}
 
 
 @with_example("zoo train --encoder mlp --dataset mnist")
-@click.group(cls=_OrderedGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--no-plugins", is_flag=True, help="Load the built-in components only.")
 @click.version_option(package_name="autoencoder-zoo")
 def app(no_plugins: bool) -> None:

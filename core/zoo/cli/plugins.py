@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import traceback
+from typing import Any
 
 import click
 
 from zoo.cli.common import json_option, print_columns, print_json, with_example
-from zoo.registry import Plugin, installed
+from zoo.registry import Component, Offer, Plugin, PretrainedModel, installed
 
 
 @with_example("zoo plugins --verbose")
@@ -18,18 +19,23 @@ def plugins(verbose: bool, as_json: bool) -> None:
     """Show the installed plugins and what each offers."""
     registry = installed()
     not_loaded = {problem.plugin: problem for problem in registry.problems}
-    offers: dict[Plugin, list[str]] = {plugin: [] for plugin in registry.plugins if plugin not in not_loaded}
-    for component in registry.components():
-        offers[component.plugin].append(f"{component.kind} {component.name}")
+    offers: dict[Plugin, list[Offer[Any]]] = {plugin: [] for plugin in registry.plugins if plugin not in not_loaded}
+    for offer in registry.offers():
+        offers[offer.plugin].append(offer)
     if as_json:
         print_json(
             {
-                "loaded": [_facts(plugin) | {"components": offered} for plugin, offered in offers.items()],
+                "loaded": [_facts(plugin) | _names(offered) for plugin, offered in offers.items()],
                 "not_loaded": [_facts(plugin) | {"cause": p.cause} for plugin, p in not_loaded.items()],
             }
         )
         return
-    print_columns([[p.name, f"{p.distribution} {p.version}", ", ".join(offered)] for p, offered in offers.items()])
+    print_columns(
+        [
+            [p.name, f"{p.distribution} {p.version}", ", ".join(f"{o.spec.kind} {o.name}" for o in offered)]
+            for p, offered in offers.items()
+        ]
+    )
     if not_loaded:
         click.echo("not loaded")
     for plugin, problem in not_loaded.items():
@@ -44,4 +50,11 @@ def _facts(plugin: Plugin) -> dict[str, object]:
         "module": plugin.module,
         "distribution": plugin.distribution,
         "version": plugin.version,
+    }
+
+
+def _names(offered: list[Offer[Any]]) -> dict[str, list[str]]:
+    return {
+        "components": [f"{offer.kind} {offer.name}" for offer in offered if isinstance(offer, Component)],
+        "models": [offer.name for offer in offered if isinstance(offer, PretrainedModel)],
     }
