@@ -1,30 +1,24 @@
 """Checkpoints: one `.safetensors` file that holds a model and all that is needed to rebuild it.
 
-The file's metadata has three entries: `format` (`pt`, safetensors' own), `autoencoder_zoo` (a JSON
-object, see `Metadata`) and `sha256`, over that JSON and every tensor's name, type, shape and bytes.
-Reading validates all of it before anything is built, unpickles nothing, and imports nothing that
-the registry does not offer.
+The file's record (see `tensor_file`) is a `Metadata`. Reading validates all of it before anything is
+built, unpickles nothing, and imports nothing that the registry does not offer.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import json
 import math
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
-from safetensors import SafetensorError
 from torch import Tensor
 
+from zoo import tensor_file
 from zoo.autoencoder import Autoencoder, ImageShape, build
 from zoo.config import RunConfig
 from zoo.errors import CheckpointError, MissingComponentError, UnknownComponentError, UsageError, printable
@@ -32,11 +26,11 @@ from zoo.files import write_atomically
 from zoo.options import explain
 from zoo.registry import DISTRIBUTION, Component, installed
 from zoo.specs import KINDS, Kind
+from zoo.tensor_file import FileKind, strict_json
 
 FORMAT_VERSION = 1
-MAX_FILE_BYTES = 8 * 2**30
-MAX_HEADER_BYTES = 4 * 2**20
 MAX_HISTORY = 10_000  # epochs: a row takes about 120 bytes of the header
+KIND = FileKind("checkpoint", "autoencoder_zoo", max_bytes=8 * 2**30, max_header_bytes=4 * 2**20)
 
 Side = Annotated[int, Field(ge=1, le=65_536)]
 DistributionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=100)]
@@ -160,10 +154,7 @@ def save(path: Path, autoencoder: Autoencoder, metadata: Metadata) -> None:
     # Clones, because safetensors refuses tensors that share memory, and tied weights do.
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in autoencoder.state_dict().items()}
     _check_finite(path, tensors)
-    entries = {"format": "pt", "autoencoder_zoo": metadata.model_dump_json()}
-    header, content = _split(safetensors.torch.save(tensors, entries))
-    entries["sha256"] = _digest(header, content)
-    write_atomically(path, safetensors.torch.save(tensors, entries))
+    write_atomically(path, tensor_file.encode(KIND, metadata.model_dump_json(), tensors))
 
 
 def load(path: str | os.PathLike[str]) -> Autoencoder:
@@ -193,22 +184,8 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         PluginError: The model's plugin has lost its file.
     """
     path = _file_of(os.fspath(path))
-    raw = _read_bytes(path)
-    name = printable(path)
-    try:
-        header, content = _split(raw)
-        entries = header.get("__metadata__")
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{name} is not a checkpoint of Autoencoder Zoo: {_guess(path, raw)}") from error
-    if not isinstance(entries, dict) or set(entries) != {"format", "autoencoder_zoo", "sha256"}:
-        raise CheckpointError(f"{name} is a safetensors file, but not one that Autoencoder Zoo wrote.")
-    try:
-        tensors = safetensors.torch.load(raw)
-    except (SafetensorError, KeyError, ValueError, RuntimeError, OverflowError, TypeError) as error:
-        raise CheckpointError(f"{name} is damaged: {printable(error)}") from error
-    if entries["format"] != "pt" or entries["sha256"] != _digest(header, content):
-        raise CheckpointError(f"{name} is damaged: its checksum does not match its content.")
-    metadata = _metadata(name, entries["autoencoder_zoo"])
+    record, tensors = tensor_file.read(KIND, path)
+    metadata = _metadata(printable(path), record)
     _check_finite(path, tensors)
     return Checkpoint(path, metadata, tensors)
 
@@ -243,6 +220,11 @@ def history_of(rows: Sequence[Mapping[str, float]]) -> tuple[EpochRecord, ...]:
 
 def _file_of(path: str) -> Path:
     if not os.path.isdir(path):  # Path.is_dir would raise where a name is too long
+        if os.path.basename(path) == "config.json" and os.path.exists(path):
+            run = printable(Path(path).parent)
+            raise CheckpointError(
+                f"{printable(path)} is a run's config, no checkpoint. Give the run's directory: {run}"
+            )
         bare = path == os.path.basename(path) and not path.endswith(".safetensors")
         return _file_of_model(path) if bare and not os.path.lexists(path) else Path(path)
     file = Path(path) / "model.safetensors"
@@ -268,64 +250,9 @@ def _why_no_run(directory: Path) -> str:
     return f"it holds runs, so say which: {', '.join(runs[:3])}{', …' if runs[3:] else '.'}"
 
 
-def _read_bytes(path: Path) -> bytes:
-    """Read a regular file whole: a memory map would die with the process if the file were cut."""
-    name = printable(path)
-    try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a FIFO must not block
-        with open(handle, "rb") as file:
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode):
-                raise CheckpointError(f"{name} is not a regular file.")
-            if status.st_size > MAX_FILE_BYTES:
-                raise CheckpointError(f"{name} has {status.st_size} bytes; at most {MAX_FILE_BYTES} are read.")
-            return file.read()
-    except FileNotFoundError as error:
-        raise CheckpointError(f"No run directory or checkpoint at {name}.") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"Cannot read {name}: {getattr(error, 'strerror', None) or error}.") from error
-
-
-def _split(raw: bytes) -> tuple[dict[str, Any], memoryview]:
-    """Return a safetensors file's header, parsed strictly, and its tensors' bytes."""
-    length = int.from_bytes(raw[:8], "little")
-    if not 2 <= length <= min(MAX_HEADER_BYTES, len(raw) - 8):
-        raise ValueError("no safetensors header")
-    header = _strict_json(raw[8 : 8 + length].decode("utf-8"))
-    return header, memoryview(raw)[8 + length :]
-
-
-def _strict_json(text: str) -> dict[str, Any]:
-    """Parse a JSON object; a name that stands twice, or NaN, is an error."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) != len(pairs):
-            raise ValueError("a name stands twice")
-        return dict(pairs)
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
-    value = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")
-    return value
-
-
-def _digest(header: Mapping[str, Any], content: memoryview) -> str:
-    """Return the SHA-256 over the metadata's JSON and each tensor, in the order of their names."""
-    digest = hashlib.sha256(header["__metadata__"]["autoencoder_zoo"].encode())
-    for name in sorted(header.keys() - {"__metadata__"}):
-        entry = header[name]
-        start, end = entry["data_offsets"]
-        digest.update(json.dumps([name, entry["dtype"], entry["shape"]]).encode())
-        digest.update(content[start:end])
-    return digest.hexdigest()
-
-
 def _metadata(name: str, text: str) -> Metadata:
     try:
-        record = _strict_json(text)
+        record = strict_json(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{name} is damaged: its metadata is not JSON.") from error
     version = record.get("format_version")
@@ -345,11 +272,3 @@ def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"Weight '{printable(name)}' of {printable(path)} holds NaN or infinite values.")
-
-
-def _guess(path: Path, raw: bytes) -> str:
-    if path.name == "config.json":
-        return f"it is a run's config. Give the run's directory: {printable(path.parent)}"
-    if raw[:4] == b"PK\x03\x04" or raw[:1] == b"\x80":
-        return "it looks like a pickle (torch.save), and Autoencoder Zoo never unpickles."
-    return "it is empty." if not raw else "it is no safetensors file, or was cut short."

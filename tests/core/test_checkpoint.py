@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo
 from conftest import write_distribution
-from zoo import Autoencoder, CheckpointError, MissingComponentError, checkpoint
+from zoo import Autoencoder, CheckpointError, MissingComponentError, checkpoint, tensor_file
 from zoo.autoencoder import build
 from zoo.registry import Component
 from zoo.specs import KINDS
@@ -112,13 +112,11 @@ def refusal_of(path: Path) -> str:
 def forge(path: Path, *, metadata: Edit = lambda _: None, tensors: Edit = lambda _: None) -> Path:
     """Edit a checkpoint as someone would who knows its format: the checksum is right again afterwards."""
     raw = path.read_bytes()
-    record = json.loads(checkpoint._split(raw)[0]["__metadata__"]["autoencoder_zoo"])
+    record = json.loads(json.loads(header_of(raw))["__metadata__"]["autoencoder_zoo"])
     weights = safetensors.torch.load(raw)
     metadata(record)
     tensors(weights)
-    entries = {"format": "pt", "autoencoder_zoo": json.dumps(record)}
-    entries["sha256"] = checkpoint._digest(*checkpoint._split(safetensors.torch.save(weights, entries)))
-    path.write_bytes(safetensors.torch.save(weights, entries))
+    path.write_bytes(tensor_file.encode(checkpoint.KIND, json.dumps(record), weights))
     return path
 
 
@@ -369,8 +367,8 @@ def test_a_device_is_refused(stops_if_it_blocks: None) -> None:
 
 
 def test_a_file_beyond_the_size_limit_is_refused_unread(saved: Path) -> None:
-    os.truncate(saved, checkpoint.MAX_FILE_BYTES + 1)  # a hole: it takes no room
-    assert f"at most {checkpoint.MAX_FILE_BYTES}" in refusal_of(saved)
+    os.truncate(saved, checkpoint.KIND.max_bytes + 1)  # a hole: it takes no room
+    assert f"at most {checkpoint.KIND.max_bytes}" in refusal_of(saved)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
@@ -416,7 +414,7 @@ def test_a_picture_in_disguise_is_refused(tmp_path: Path) -> None:
 def test_a_safetensors_file_of_someone_else_is_named_as_such(tmp_path: Path, entries: dict[str, str] | None) -> None:
     path = tmp_path / "foreign.safetensors"
     safetensors.torch.save_file({"weight": torch.zeros(3)}, path, entries)
-    assert "is a safetensors file, but not one that Autoencoder Zoo wrote" in refusal_of(path)
+    assert "is a safetensors file, but not a checkpoint that Autoencoder Zoo wrote" in refusal_of(path)
 
 
 # What is refused: damage
@@ -475,7 +473,7 @@ def test_a_header_that_is_no_header_is_refused(saved: Path, header: str) -> None
 
 def test_a_header_beyond_the_limit_is_refused(saved: Path) -> None:
     raw = saved.read_bytes()
-    saved.write_bytes(with_header(raw, header_of(raw) + " " * checkpoint.MAX_HEADER_BYTES))
+    saved.write_bytes(with_header(raw, header_of(raw) + " " * checkpoint.KIND.max_header_bytes))
     refusal_of(saved)
 
 
