@@ -174,7 +174,8 @@ def test_a_runs_config_is_refused_with_the_runs_directory(run_zoo, tmp_path):
     config = zoo.resolve({"encoder": "mlp", "dataset": "tiny"})
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(config.to_json())
-    assert_refused(run_zoo("eval", "run/config.json"), 1, r"is a run's config, no checkpoint\. Give the run's directory: run$")
+    message = r"is a run's config, no checkpoint\. Give the run's directory: run$"
+    assert_refused(run_zoo("eval", "run/config.json"), 1, message)
 
 
 BAD_DATASET_OPTIONS = {

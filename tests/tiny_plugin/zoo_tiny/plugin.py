@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from zoo import DatasetSpec, ObjectiveSpec, hookimpl
+from zoo import DatasetSpec, DecoderSpec, ObjectiveSpec, hookimpl
 
 SHAPES = {"tiny": (1, 16, 16), "tiny-colour": (3, 17, 20), "tiny-small": (1, 8, 8)}
 
@@ -24,3 +24,8 @@ def zoo_datasets() -> Iterator[DatasetSpec]:
 @hookimpl
 def zoo_objectives() -> Iterator[ObjectiveSpec]:
     yield ObjectiveSpec(name="diverging", target="zoo_tiny.objectives:Diverging", summary="Its loss becomes NaN")
+
+
+@hookimpl
+def zoo_decoders() -> Iterator[DecoderSpec]:
+    yield DecoderSpec(name="fourier", target="zoo_tiny.networks:FourierDecoder", summary="A Fourier series")

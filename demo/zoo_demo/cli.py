@@ -1,0 +1,125 @@
+"""`zoo demo`: the web demo. Imports neither Gradio nor torch: `zoo --help` shows this command too."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import os
+import signal
+import socket
+import sys
+import threading
+import webbrowser
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from zoo.cli.common import waiting, with_example
+from zoo.errors import MissingDependencyError, UsageError, printable
+
+if TYPE_CHECKING:
+    from zoo_demo.safety import Credentials
+
+FIRST_PORT = 7860
+PORTS = 100
+PASSWORD_VARIABLE = "ZOO_DEMO_PASSWORD"  # noqa: S105 - its name
+SHORTEST_PASSWORD = 8
+
+
+@with_example("zoo demo", "zoo demo runs/mnist-mlp-1", "zoo demo runs --port 8000")
+@click.command()
+@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True,
+              help="Address to listen on. One that others can reach, such as 0.0.0.0, needs --auth.")  # fmt: skip
+@click.option("--port", metavar="N", type=click.IntRange(0, 65_535), show_default=f"first free one from {FIRST_PORT}",
+              help="Port to listen on; 0 for any free one.")  # fmt: skip
+@click.option("--auth", "user", metavar="USER",
+              help=f"Ask for this user and a password. The password is typed at a prompt or read from "
+                   f"{PASSWORD_VARIABLE}: on the command line others could see it. The connection is not "
+                   f"encrypted; over a network you do not trust, tunnel it.")  # fmt: skip
+@click.option("--no-browser", is_flag=True, help="Do not open the page in a browser.")
+def demo(runs: tuple[str, ...], host: str, port: int | None, user: str | None, no_browser: bool) -> None:
+    """Show models in the browser: move through their latents.
+
+    RUN is a run directory, a .safetensors file, a directory with runs in it, or the name of a
+    pretrained model. The pretrained models are shown after the RUNs. Ctrl-C stops it.
+    """
+    if importlib.util.find_spec("gradio") is None:
+        raise MissingDependencyError("zoo demo needs Gradio: pip install 'autoencoder-zoo[demo]'")
+    credentials = _credentials(host, user)
+    signal.signal(signal.SIGTERM, _exit)
+    with listen(host, port) as listener:
+        with waiting("Reading models…"):
+            from zoo_demo.app import serve
+            from zoo_demo.catalogue import Catalogue, find
+            from zoo_demo.safety import Hosts
+
+            catalogue = Catalogue(find(runs))
+            if runs:  # a broken one ends the program now; what comes with the package is read later
+                catalogue.read()
+
+        def ready() -> None:
+            url = _url(host, listener)
+            click.echo(f"ready  {url}  (Ctrl-C stops it)")
+            if not no_browser and sys.stdout.isatty():  # else nobody sits there
+                threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
+
+        # Ctrl-C ends in KeyboardInterrupt: exit status 130, as in every other command of zoo.
+        serve(catalogue, listener, Hosts(host), credentials, ready)
+
+
+def _credentials(host: str, user: str | None) -> Credentials | None:
+    from zoo_demo.safety import Credentials, is_loopback
+
+    if user is None:
+        if not is_loopback(host):
+            raise UsageError(f"Others can reach {printable(host)}: add --auth USER.")
+        return None
+    if not user or ":" in user:
+        raise UsageError(f"--auth takes a user's name without ':', got '{printable(user)}'.")
+    password = os.environ.get(PASSWORD_VARIABLE) or click.prompt(f"Password for {user}", hide_input=True, err=True)
+    if len(password) < SHORTEST_PASSWORD:
+        raise UsageError(f"The password is too short: {SHORTEST_PASSWORD} characters or more.")
+    return Credentials(user, password)
+
+
+def listen(host: str, port: int | None) -> socket.socket:
+    """Return a socket that listens on the port, or on the first free one where none was asked for.
+
+    Raises:
+        UsageError: The port is taken, or the address is not this machine's.
+    """
+    for number in range(FIRST_PORT, FIRST_PORT + PORTS) if port is None else [port]:
+        try:
+            family, _, _, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
+            listener = socket.create_server(address[:2], family=family)
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host that is no name at all
+            if port is None and _is_taken(error):
+                continue
+            remedy = "Choose another --port." if _is_taken(error) else "--host takes an address of this machine."
+            raise UsageError(f"Cannot listen on {printable(host)} port {number}: {_reason(error)}. {remedy}") from error
+        # Connections take it over; asyncio sets it on its own sockets alone. Without, an answer waits 40 ms.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
+    raise UsageError(f"Ports {FIRST_PORT} to {FIRST_PORT + PORTS - 1} are taken: choose another with --port.")
+
+
+def _is_taken(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, socket.gaierror) or not isinstance(error, OSError) or error.errno is None:
+        return str(getattr(error, "strerror", None) or error)
+    return os.strerror(error.errno)  # its own text repeats the address
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    from zoo_demo.safety import is_unspecified
+
+    name = socket.gethostname() if is_unspecified(host) else host
+    return f"http://{f'[{name}]' if ':' in name else name}:{listener.getsockname()[1]}"
+
+
+def _exit(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)

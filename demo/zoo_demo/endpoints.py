@@ -1,0 +1,152 @@
+"""The API beside the page: `encode`, `decode` and `reconstruct`, for gradio_client and for curl.
+
+    from gradio_client import Client
+
+    client = Client("http://127.0.0.1:7860")
+    latents = client.predict("mnist-mlp", images, api_name="/encode")
+
+Arguments and results are JSON: nested lists, so that nothing is written to disk. What the
+docstrings say above `Args:` is what Gradio's API page shows.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import gradio as gr
+import numpy as np
+from gradio.events import api
+
+from zoo_demo.safety import RefusedError
+from zoo_demo.service import Service, require_count, require_finite
+
+if TYPE_CHECKING:
+    from zoo_demo.model import Floats, Model
+
+T = TypeVar("T")
+
+# Gradio reads the signatures at run time: the annotations must be types, not text.
+Latents = list[list[float]]
+Images = list[list[list[list[float]]]]
+
+
+def add_endpoints(service: Service) -> None:
+    """Add the endpoints to the `gr.Blocks` around the call."""
+
+    async def run(function: Callable[[], T]) -> T:
+        try:
+            return await service.computing.run(function)
+        except RefusedError as refusal:
+            raise gr.Error(refusal.detail, print_exception=False) from refusal
+
+    async def encode(model: str, images: Images) -> Latents:
+        """Encode images into latents.
+
+        Images are N × C × H × W numbers in [0, 1], at most 256 of them, in nested lists. Latents
+        are N × latent_dim numbers.
+
+        Args:
+            model: A model's id, e.g. "mnist-mlp"; the page's list of models has them.
+            images: N × C × H × W.
+
+        Raises:
+            gr.Error: With one line that says what is wrong.
+        """
+
+        def work() -> Any:
+            opened = service.catalogue.model(str(model))
+            return _numbers(opened.encode(_images(opened, images)))
+
+        encoded: Latents = await run(work)
+        return encoded
+
+    async def decode(model: str, latents: Latents) -> Images:
+        """Decode latents into images.
+
+        Latents are N × latent_dim finite numbers, at most 512 of them, in nested lists. Images are
+        N × C × H × W numbers as the decoder gives them: they may leave [0, 1] slightly.
+
+        Args:
+            model: A model's id.
+            latents: N × latent_dim.
+
+        Raises:
+            gr.Error: With one line that says what is wrong.
+        """
+
+        def work() -> Any:
+            opened = service.catalogue.model(str(model))
+            return _numbers(opened.decode(_latents(opened, latents)))
+
+        decoded: Images = await run(work)
+        return decoded
+
+    async def reconstruct(model: str, images: Images) -> dict[str, Any]:
+        """Encode images and decode their latents.
+
+        Images are N × C × H × W numbers in [0, 1], at most 256 of them, in nested lists. The answer
+        holds "reconstructions", N × C × H × W numbers, "latents", N × latent_dim numbers, and "mse",
+        N numbers: the mean squared error of each image over its pixels.
+
+        Args:
+            model: A model's id.
+            images: N × C × H × W.
+
+        Raises:
+            gr.Error: With one line that says what is wrong.
+        """
+
+        def work() -> dict[str, Any]:
+            opened = service.catalogue.model(str(model))
+            latents, errors, reconstructions = opened.reconstruct(_images(opened, images))
+            return {
+                "reconstructions": _numbers(reconstructions),
+                "latents": _numbers(latents),
+                "mse": _numbers(errors),
+            }
+
+        return await run(work)
+
+    for function in (encode, decode, reconstruct):
+        api(function)
+
+
+def _images(model: "Model", given: Any) -> "Floats":
+    images = _array(given, model.image_shape, model.most_images, "images")
+    if not (images.min() >= 0 and images.max() <= 1):  # not: NaN is neither
+        raise RefusedError(400, "Pixels must be in [0, 1]: divide 0 to 255 by 255.")
+    return images
+
+
+def _latents(model: "Model", given: Any) -> "Floats":
+    latents = _array(given, (model.latent_dim,), model.most_latents, "latents")
+    require_finite(latents)
+    return latents
+
+
+def _array(given: Any, shape: tuple[int, ...], most: int, what: str) -> "Floats":
+    """Return nested lists as an array `(N, *shape)`.
+
+    Raises:
+        RefusedError: 400, they are not of that form; 413, there are too many.
+    """
+    expected = " × ".join(map(str, ("N", *shape)))
+    try:
+        array = np.asarray(given, dtype=np.float32)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise RefusedError(400, f"{what} must be {expected} numbers in nested lists.") from error
+    if array.shape[1:] != shape or not len(array):
+        got = " × ".join(map(str, array.shape)) or "a single number"
+        raise RefusedError(400, f"{what} must be {expected} numbers in nested lists, got {got}.")
+    require_count(len(array), most, what)
+    return array
+
+
+def _numbers(array: "Floats") -> Any:
+    """Return an array as nested lists, with the digits that a float32 has.
+
+    Raises:
+        RefusedError: 400, the model gives NaN or infinity, which JSON cannot hold.
+    """
+    if not np.isfinite(array).all():
+        raise RefusedError(400, "The model gives NaN or infinite numbers for this.")
+    return np.char.mod("%.7g", array).astype(np.float64).tolist()

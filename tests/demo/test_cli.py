@@ -1,0 +1,129 @@
+"""`zoo demo` on the command line: what it refuses, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from demo.serving import start_demo
+
+WITHOUT_GRADIO = "import sys; sys.modules['gradio'] = None; from zoo.cli import main; main(['demo'])"
+IMPORTED = """
+import sys
+from zoo.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+print(sorted({"torch", "gradio", "fastapi", "uvicorn"} & set(sys.modules)))
+"""
+
+
+def assert_refused(result, status: int, line: str) -> None:
+    assert (result.status, result.stdout) == (status, ""), result.stderr
+    assert result.stderr == f"zoo: {line}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["list"]], ids=" ".join)
+def test_help_imports_neither_torch_nor_gradio(zoo_environment, arguments):
+    command = [sys.executable, "-c", IMPORTED, *arguments]
+    result = subprocess.run(command, env=zoo_environment, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_another_distribution_cannot_bring_a_command(run_zoo, tmp_path):
+    metadata = tmp_path / "site" / "zoo_other-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: zoo-other\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[zoo.commands]\ntrain = other:train\nother = other:other\n")
+    result = run_zoo("--help", environment={"PYTHONPATH": str(tmp_path / "site")})
+    assert (result.status, result.stderr) == (0, "")
+    assert "other" not in result.stdout
+
+
+def test_without_gradio_the_error_says_what_to_install(zoo_environment):
+    command = [sys.executable, "-c", WITHOUT_GRADIO]
+    result = subprocess.run(command, env=zoo_environment, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "zoo: zoo demo needs Gradio: pip install 'autoencoder-zoo[demo]'\n"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "mine.example"])
+def test_an_address_that_others_can_reach_needs_a_password(run_zoo, host):
+    assert_refused(run_zoo("demo", "--host", host), 2, f"Others can reach {host}: add --auth USER.")
+
+
+def test_a_short_password_is_refused(run_zoo):
+    result = run_zoo("demo", "--auth", "me", environment={"ZOO_DEMO_PASSWORD": "short"})
+    assert_refused(result, 2, "The password is too short: 8 characters or more.")
+
+
+@pytest.mark.parametrize("user", ["", "me:too"])
+def test_a_user_that_no_browser_could_send_is_refused(run_zoo, user):
+    assert_refused(run_zoo("demo", "--auth", user), 2, f"--auth takes a user's name without ':', got '{user}'.")
+
+
+def test_a_taken_port_that_was_asked_for_is_refused(run_zoo):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = f"Cannot listen on 127.0.0.1 port {port}: Address already in use. Choose another --port."
+        assert_refused(run_zoo("demo", "--port", port), 2, line)
+
+
+def test_a_taken_port_that_was_not_asked_for_is_passed_over():
+    from zoo_demo.cli import FIRST_PORT, listen
+
+    with listen("127.0.0.1", None) as first, listen("127.0.0.1", None) as second:
+        assert FIRST_PORT <= first.getsockname()[1] < second.getsockname()[1]
+
+
+def test_an_address_of_another_machine_is_refused(run_zoo):
+    result = run_zoo("demo", "--host", "192.0.2.1", "--auth", "me", environment={"ZOO_DEMO_PASSWORD": "correct horse"})
+    assert result.status == 2
+    assert result.stderr.endswith(" --host takes an address of this machine.\n")
+
+
+def test_a_broken_run_that_was_asked_for_ends_the_program_with_its_line(run_zoo, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"text")
+    result = run_zoo("demo", "model.safetensors", "--port", 0)
+    line = "model.safetensors is not a checkpoint of Autoencoder Zoo: it is no safetensors file, or was cut short."
+    assert_refused(result, 1, line)
+
+
+def test_an_unknown_name_ends_the_program_with_a_suggestion(run_zoo):
+    result = run_zoo("demo", "mnist-mlq")
+    assert (result.status, result.stdout) == (2, "")
+    assert "Did you mean 'mnist-mlp'?" in result.stderr
+
+
+def test_other_settings_of_gradio_open_no_door_and_ctrl_c_leaves_nothing_behind(zoo_environment, runs, tmp_path):
+    (tmp_path / "secret.txt").write_text("secret")
+    others = {
+        "GRADIO_SHARE": "1",
+        "GRADIO_SERVER_NAME": "0.0.0.0",
+        "GRADIO_ALLOWED_PATHS": str(tmp_path),
+        "GRADIO_ROOT_PATH": "/elsewhere",
+        "GRADIO_ANALYTICS_ENABLED": "True",
+        "GRADIO_MCP_SERVER": "True",
+        "ZOO_DEMO_PASSWORD": "correct horse",
+    }
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with start_demo(zoo_environment, temporary, runs, "--auth", "me", **others) as (process, url):
+        for path in ("", "zoo/models", "config", "gradio_api/info", "gradio_api/call/encode"):
+            assert httpx.get(f"{url}/{path}").status_code == 401
+        with httpx.Client(base_url=url, auth=("me", "correct horse"), timeout=60) as client:
+            assert [card["id"] for card in client.get("/zoo/models").json()["models"]][:2] == ["colour", "tiny"]
+            assert "/elsewhere" not in client.get("/").text
+            assert client.get(f"/gradio_api/file={tmp_path}/secret.txt").status_code == 404
+        assert os.listdir(temporary)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors.strip()) == (128 + signal.SIGINT, "", "zoo: Stopped.")
+    assert os.listdir(temporary) == []
