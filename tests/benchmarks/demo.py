@@ -1,20 +1,20 @@
 """Measure `zoo demo` as its users meet it: `python -m tests.benchmarks.demo`, from the repository's root.
 
 - how long after Gradio's own import it is ready, over interleaved rounds;
-- how long one user waits for a latent to be decoded on the server, alone;
+- how long a move of a slider takes to become pixels in a browser, decoded there and by the server;
 - what twenty users get who each ask a hundred times at once: every answer is compared with PyTorch's.
 
-Exits with 1 if an answer failed or was another user's.
+Exits with 1 if an answer failed or was another user's, or if pixels come later than promised.
 """
 
 from __future__ import annotations
 
 import random
+import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -22,11 +22,30 @@ from pathlib import Path
 import httpx
 import numpy as np
 import torch
+from playwright.sync_api import sync_playwright
 
 import zoo
 
 ROUNDS = 5
-ALONE = 500
+MOVES = 300
+SLIDE = """async (moves) => {
+  const slider = document.querySelector('.zoo-slider input');
+  const picture = document.querySelector('.zoo-explore .zoo-large');
+  const [low, high] = [Number(slider.min), Number(slider.max)];
+  const channel = new MessageChannel();
+  const turn = () => new Promise((resolve) => { channel.port1.onmessage = resolve; channel.port2.postMessage(null); });
+  const times = [];
+  for (let move = 0; move < moves; move += 1) {
+    await new Promise(requestAnimationFrame);
+    const before = picture.frames;
+    slider.value = low + ((high - low) * ((move % 40) + 0.5)) / 40;
+    const begun = performance.now();
+    slider.dispatchEvent(new Event('input'));
+    while (picture.frames === before) await turn();
+    times.push(performance.now() - begun);
+  }
+  return times;
+}"""
 USERS = 20
 REQUESTS = 100
 TOLERANCE = 1e-5
@@ -40,15 +59,18 @@ def main() -> None:
     process, line = start(DEMO)
     url = line.split()[1]
     try:
-        times = alone(url)
-        p50, p95 = (1000 * times[ALONE * percent // 100] for percent in (50, 95))
-        print(f"one user, {ALONE} decodes: p50 {p50:.1f} ms, p95 {p95:.1f} ms")
+        late = False
+        for where, spoil, promised in (("browser", False, 16), ("server", True, 60)):
+            for name, times in slide(url, spoil=spoil).items():
+                p50, p95 = (times[len(times) * percent // 100] for percent in (50, 95))
+                late |= p95 > promised
+                print(f"{name}, decoded by the {where}: p50 {p50:.1f} ms, p95 {p95:.1f} ms (at most {promised})")
         rate, failed, mixed_up = together(url)
         print(f"{USERS} users × {REQUESTS} decodes: {rate:.0f} requests/s, {failed} errors, {mixed_up} mix-ups")
     finally:
         process.terminate()
         process.wait()
-    sys.exit(1 if failed or mixed_up else 0)
+    sys.exit(1 if failed or mixed_up or late else 0)
 
 
 def startup() -> tuple[float, float]:
@@ -71,12 +93,31 @@ def start(command: list[str]) -> tuple[subprocess.Popen[str], str]:
     return process, process.stdout.readline()
 
 
-def alone(url: str) -> list[float]:
-    """Return the seconds of each of one user's requests, sorted."""
-    address = f"{url}/zoo/models/{zoo.installed().models()[0].name}"
-    with httpx.Client(timeout=60) as client:
-        latent = bytes(4 * client.get(address).json()["latent_dim"])
-        return sorted(seconds(lambda: client.post(f"{address}/decode", content=latent)) for _ in range(ALONE))
+def slide(url: str, *, spoil: bool) -> dict[str, list[float]]:
+    """Return, for each pretrained model, the sorted milliseconds from a slider's event to its pixels.
+
+    Args:
+        url: The demo's address.
+        spoil: Spoil the decoders that the browser gets, so that the server has to decode.
+    """
+    times = {}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page()
+        if spoil:
+            page.route("**/decoder-*.bin", lambda route: route.fulfill(body=b""))
+        page.goto(f"{url}#explore", wait_until="domcontentloaded")
+        page.wait_for_selector(".zoo-app[data-ready]", timeout=120_000)
+        for model in zoo.installed().models():
+            page.select_option("#zoo-model", model.name)
+            page.wait_for_function("document.querySelector('.zoo-status').textContent === ''", timeout=120_000)
+            page.wait_for_timeout(2000)  # the strips are drawn
+            assert page.get_attribute(".zoo-badge", "data-where") == ("server" if spoil else "browser")
+            times[model.name] = sorted(page.evaluate(SLIDE, MOVES))
+        browser.close()
+    return times
 
 
 def together(url: str) -> tuple[float, int, int]:
@@ -106,12 +147,6 @@ def together(url: str) -> tuple[float, int, int]:
         expected = models[name].decode(latents).numpy().ravel()
         mixed_up += not np.allclose(np.frombuffer(response.content, "<f4"), expected, atol=TOLERANCE)
     return USERS * REQUESTS / elapsed, failed, mixed_up
-
-
-def seconds(call: Callable[[], httpx.Response]) -> float:
-    begun = time.perf_counter()
-    call().raise_for_status()
-    return time.perf_counter() - begun
 
 
 if __name__ == "__main__":

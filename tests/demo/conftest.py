@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import shutil
 import signal
@@ -22,11 +21,6 @@ if TYPE_CHECKING:
     from starlette.testclient import TestClient
 
     OpenPage = Callable[..., contextlib.AbstractContextManager[Page]]
-
-HAS_GRADIO = importlib.util.find_spec("gradio") is not None
-if not HAS_GRADIO:  # it brings FastAPI and uvicorn too
-    assert not os.environ.get("CI"), "the demo's tests need Gradio: pip install '.[demo]'"
-    collect_ignore_glob = ["test_*.py"]
 
 
 @pytest.fixture(scope="session")
