@@ -9,19 +9,20 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from zoo import tensor_file
 from zoo.autoencoder import Autoencoder, ImageShape, build
 from zoo.config import RunConfig
-from zoo.errors import CheckpointError, MissingComponentError, UnknownComponentError, UsageError, printable
+from zoo.errors import CheckpointError, MissingComponentError, PluginError, UnknownComponentError, printable
 from zoo.files import write_atomically
 from zoo.options import explain
 from zoo.registry import DISTRIBUTION, Component, installed
@@ -31,6 +32,7 @@ from zoo.tensor_file import FileKind, strict_json
 FORMAT_VERSION = 1
 MAX_HISTORY = 10_000  # epochs: a row takes about 120 bytes of the header
 KIND = FileKind("checkpoint", "autoencoder_zoo", max_bytes=8 * 2**30, max_header_bytes=4 * 2**20)
+MAX_BYTES_BESIDE_WEIGHTS = 32 * 2**20  # of a model's buffers that its checkpoint leaves out
 
 Side = Annotated[int, Field(ge=1, le=65_536)]
 DistributionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=100)]
@@ -116,9 +118,11 @@ class Checkpoint:
         """
         components: dict[Kind, Component] = {k: self.component(k) for k in KINDS if k != "dataset"}
         try:
-            with torch.device("meta"):
+            with torch.device("meta"), _CallLimit(10_000 + 100 * len(self.tensors)):
                 outline = build(self.metadata.config, components, self.metadata.image_shape)
-        except (UsageError, RuntimeError) as error:  # RuntimeError: a size that no tensor can have
+        except PluginError:
+            raise
+        except Exception as error:  # a constructor may raise anything for sizes that nobody would choose
             raise CheckpointError(f"{printable(self.path)} does not fit its own config: {printable(error)}") from error
         self._compare(outline)
         autoencoder = build(self.metadata.config, components, self.metadata.image_shape)
@@ -140,8 +144,28 @@ class Checkpoint:
             if want.shape != got.shape or want.dtype != got.dtype:
                 raise CheckpointError(
                     f"Weight '{name}' in {printable(self.path)} must be {tuple(want.shape)} {want.dtype}, "
-                    f"got {tuple(got.shape)} {got.dtype}."
+                    f"got {printable(tuple(got.shape))} {got.dtype}."
                 )
+        weights = sum(tensor.nbytes for tensor in self.tensors.values())
+        allocated = sum(tensor.nbytes for tensor in (*outline.parameters(), *outline.buffers()))
+        if allocated > 2 * weights + MAX_BYTES_BESIDE_WEIGHTS:
+            raise CheckpointError(f"{printable(self.path)} asks for {allocated} bytes for its {weights} of weights.")
+
+
+class _CallLimit(TorchFunctionMode):
+    """Stops a model's constructor that makes far more tensors than the checkpoint holds."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.calls -= 1
+        if self.calls < 0:
+            raise CheckpointError("its config describes many more layers than it has weights")
+        return func(*args, **(kwargs or {}))
 
 
 def save(path: Path, autoencoder: Autoencoder, metadata: Metadata) -> None:
@@ -252,9 +276,9 @@ def _why_no_run(directory: Path) -> str:
 
 def _metadata(name: str, text: str) -> Metadata:
     try:
-        record = strict_json(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{name} is damaged: its metadata is not JSON.") from error
+        record = strict_json(KIND, text)
+    except ValueError as error:
+        raise CheckpointError(f"{name} is damaged: its metadata is no JSON object: {printable(error)}.") from error
     version = record.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise CheckpointError(f"{name} has format version {version}: pip install --upgrade {DISTRIBUTION}")
@@ -265,10 +289,15 @@ def _metadata(name: str, text: str) -> Metadata:
         raise CheckpointError(f"{name} holds invalid metadata: {location}: {explain(error)}.") from error
     if set(metadata.components) != set(KINDS):
         raise CheckpointError(f"{name} holds invalid metadata: components must name {', '.join(KINDS)}.")
+    for kind, component in metadata.components.items():
+        named = metadata.config.component(kind).name  # it is printed, and a component's name is safe to print
+        if named not in (component.name, f"{component.distribution}:{component.name}"):
+            raise CheckpointError(f"{name} holds invalid metadata: its config has another {kind} than its components.")
     return metadata
 
 
 def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        parts = tensor.flatten().chunk(1 + tensor.numel() // 2**20)  # the whole would take as much memory again
+        if not all(bool(torch.isfinite(part).all()) for part in parts):
             raise CheckpointError(f"Weight '{printable(name)}' of {printable(path)} holds NaN or infinite values.")

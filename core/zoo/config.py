@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, model_validator
 
 from zoo.errors import ConfigError, UsageError, did_you_mean, printable
+from zoo.files import open_regular
 from zoo.options import explain, options_of, parse_options
 from zoo.registry import Component, Registry, installed
 from zoo.specs import KINDS, Kind
@@ -161,7 +162,8 @@ def read_config(path: Path) -> dict[str, Any]:
         UsageError: It cannot be read, or holds no JSON object.
     """
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            settings = json.loads(file.read(2**20))  # bytes: a thousand times what a config takes
     except OSError as error:
         raise UsageError(f"Cannot read {printable(path)}: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:

@@ -95,13 +95,13 @@ class TrainingInterruptedError(ZooError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean 'mlp'?"` for a close match among the known names, else `""`."""
-    matches = difflib.get_close_matches(name, list(known), n=1)
+    matches = difflib.get_close_matches(name[:100], list(known), n=1)
     return f" Did you mean '{matches[0]}'?" if matches else ""
 
 
 def printable(text: object, limit: int = 200) -> str:
     """Return text from outside on one line: control characters escaped, its length capped, at a word's end."""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[: limit + 1])
     if len(line) <= limit:
         return line
     words = line[:limit].rpartition(" ")[0]

@@ -1,11 +1,15 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and read only if they are files."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: bytes | bytearray) -> None:
@@ -18,10 +22,11 @@ def write_atomically(path: Path, content: bytes | bytearray) -> None:
             temporary one.
     """
     try:
-        _write(path, content)
+        target = _regular_target(path)
+        _write(target, content)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
-    _flush_directory(path.parent)
+    _flush_directory(target.parent)
 
 
 def _write(path: Path, content: bytes | bytearray) -> None:
@@ -37,6 +42,30 @@ def _write(path: Path, content: bytes | bytearray) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _regular_target(path: Path) -> Path:
+    """Return the file that a path means: a link stays one, and a device is never replaced by a file."""
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return path
+
+
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file to read; a FIFO, which would block, or a device, which may never end, is an error.
+
+    Raises:
+        OSError: It is no regular file, or cannot be opened.
+        ValueError: No file can have this name.
+    """
+    without_waiting = getattr(os, "O_NONBLOCK", 0)
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | without_waiting)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        yield file
 
 
 def _flush_directory(directory: Path) -> None:

@@ -6,6 +6,7 @@ docstring's `Args:` (or a `Field(description=…)`) the help.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import types
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, ImportString, TypeAdapter, ValidationError
 
 from zoo.errors import ConfigError, PluginError, did_you_mean, printable
 
@@ -52,22 +53,27 @@ class Option:
             value = [part.strip() for part in value.split(",") if part.strip()]
         elif isinstance(value, str):
             value = next((choice for choice in _choices(self.annotation) if str(choice) == value), value)
-        return TypeAdapter(self.annotation, config=_FINITE).validate_python(value)
+        return self._adapter.validate_python(value)
 
     def to_json(self, value: Any) -> Any:
         """Return a parsed value as JSON holds it."""
-        return TypeAdapter(self.annotation).dump_python(value, mode="json")
+        return self._adapter.dump_python(value, mode="json")
 
     def schema(self) -> dict[str, Any]:
         """Return the option as JSON schema, with its default and description."""
-        schema = TypeAdapter(self.annotation).json_schema()
+        schema = self._adapter.json_schema()
         if self.default is not REQUIRED:
             schema["default"] = self.to_json(self.default)
         if self.help:
             schema["description"] = self.help
         return schema
 
+    @functools.cached_property
+    def _adapter(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self.annotation, config=_FINITE)
 
+
+@functools.cache
 def options_of(target: Callable[..., object]) -> tuple[Option, ...]:
     """Return the options that a component's target declares: its keyword-only arguments.
 
@@ -89,6 +95,8 @@ def options_of(target: Callable[..., object]) -> tuple[Option, ...]:
         annotation = parameter.annotation
         if annotation is parameter.empty:
             raise PluginError(f"option '{name}' of {owner} has no type annotation")
+        if _imports(annotation):
+            raise PluginError(f"option '{name}' of {owner} is an import path, and a checkpoint must not name code")
         option = Option(name, annotation, parameter.default, _description(annotation) or help_texts.get(name, ""))
         try:
             if option.default is not REQUIRED:
@@ -174,6 +182,12 @@ def _allows(annotation: Any, *kinds: type) -> bool:
     if origin in (typing.Union, types.UnionType):
         return any(_allows(part, *kinds) for part in typing.get_args(annotation))
     return (origin or annotation) in kinds
+
+
+def _imports(annotation: Any) -> bool:
+    """Say whether pydantic would import what a value of this type names."""
+    parts = typing.get_args(annotation)
+    return ImportString in (annotation, type(annotation)) or any(map(_imports, parts))
 
 
 def _choices(annotation: Any) -> tuple[Any, ...]:

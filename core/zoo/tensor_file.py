@@ -10,17 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, BinaryIO
 
 import safetensors.torch
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
 from zoo.errors import CheckpointError, printable
+from zoo.files import open_regular
+
+MAX_DEPTH = 64  # of lists and objects in one another
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,38 @@ class FileKind:
     max_bytes: int
     max_header_bytes: int
 
+    @property
+    def max_values(self) -> int:
+        """How many JSON values a header may hold; one of two bytes can take a hundred when it is parsed."""
+        return self.max_header_bytes // 20
+
+
+class _Entry(BaseModel):
+    """What the header says of a tensor."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    dtype: str
+    shape: list[NonNegativeInt]
+    data_offsets: Annotated[list[NonNegativeInt], Field(min_length=2, max_length=2)]
+
+
+@dataclass(frozen=True)
+class _Header:
+    """A file's first part: up to `end`, where the tensors' bytes begin."""
+
+    entries: dict[str, str]
+    tensors: dict[str, _Entry]
+    end: int
+
+    @property
+    def file_size(self) -> int:
+        return self.end + max((entry.data_offsets[1] for entry in self.tensors.values()), default=0)
+
+
+_ENTRIES = TypeAdapter(dict[str, str])
+_TENSORS = TypeAdapter(dict[str, _Entry])
+
 
 def encode(kind: FileKind, record: str, tensors: dict[str, Tensor]) -> bytes:
     """Return the file's bytes.
@@ -51,12 +85,12 @@ def encode(kind: FileKind, record: str, tensors: dict[str, Tensor]) -> bytes:
     Raises:
         CheckpointError: There are more tensors than the header may hold.
     """
-    entries = {"format": "pt", kind.entry: record}
+    entries = {"format": "pt", kind.entry: record, "sha256": "0" * 64}
+    raw = safetensors.torch.save(tensors, entries)
     try:
-        header, content = _split(kind, safetensors.torch.save(tensors, entries))
+        entries["sha256"] = _digest(kind, _header(kind, raw, len(raw)), raw)
     except ValueError as error:
         raise CheckpointError(f"{len(tensors)} tensors are more than the header of a {kind.name} holds.") from error
-    entries["sha256"] = _digest(kind, header, content)
     return safetensors.torch.save(tensors, entries)
 
 
@@ -66,85 +100,110 @@ def read(kind: FileKind, path: Path) -> tuple[str, dict[str, Tensor]]:
     Raises:
         CheckpointError: There is no such file, or it is damaged or of another kind.
     """
-    raw = _read_bytes(kind, path)
     name = printable(path)
     try:
-        header, content = _split(kind, raw)
-        entries = header.get("__metadata__")
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{name} is not a {kind.name} of Autoencoder Zoo: {_guess(raw)}") from error
-    if not isinstance(entries, dict) or set(entries) != {"format", kind.entry, "sha256"}:
-        raise CheckpointError(f"{name} is a safetensors file, but not a {kind.name} that Autoencoder Zoo wrote.")
-    try:
-        tensors = safetensors.torch.load(raw)
-    except (SafetensorError, KeyError, ValueError, RuntimeError, OverflowError, TypeError) as error:
-        raise CheckpointError(f"{name} is damaged: {printable(error)}") from error
-    if entries["format"] != "pt" or entries["sha256"] != _digest(kind, header, content):
-        raise CheckpointError(f"{name} is damaged: its checksum does not match its content.")
-    return entries[kind.entry], tensors
-
-
-def strict_json(text: str) -> dict[str, Any]:
-    """Parse a JSON object; a name that stands twice, or NaN, is an error.
-
-    Raises:
-        ValueError: It is no such object.
-        RecursionError: It is nested too deeply.
-    """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) != len(pairs):
-            raise ValueError("a name stands twice")
-        return dict(pairs)
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
-    value = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")
-    return value
-
-
-def _read_bytes(kind: FileKind, path: Path) -> bytes:
-    """Read a regular file whole: a memory map would die with the process if the file were cut."""
-    name = printable(path)
-    try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a FIFO must not block
-        with open(handle, "rb") as file:
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode):
-                raise CheckpointError(f"{name} is not a regular file.")
-            if status.st_size > kind.max_bytes:
-                raise CheckpointError(f"{name} has {status.st_size} bytes; at most {kind.max_bytes} are read.")
-            return file.read()
+        with open_regular(path) as file:
+            header, raw = _read(kind, name, file)
     except FileNotFoundError as error:
         raise CheckpointError(f"No run directory or {kind.name} at {name}.") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"Cannot read {name}: {getattr(error, 'strerror', None) or error}.") from error
+    except MemoryError as error:
+        raise CheckpointError(f"Cannot read {name}: it is larger than the memory that is left.") from error
+    try:
+        tensors = safetensors.torch.load(raw)
+    except (SafetensorError, AssertionError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{name} is damaged: {printable(error)}") from error
+    if header.entries["format"] != "pt" or header.entries["sha256"] != _digest(kind, header, raw):
+        raise CheckpointError(f"{name} is damaged: its checksum does not match its content.")
+    return header.entries[kind.entry], tensors
 
 
-def _split(kind: FileKind, raw: bytes) -> tuple[dict[str, Any], memoryview]:
-    """Return a safetensors file's header, parsed strictly, and its tensors' bytes."""
-    length = int.from_bytes(raw[:8], "little")
-    if not 2 <= length <= min(kind.max_header_bytes, len(raw) - 8):
+def strict_json(kind: FileKind, text: str) -> dict[str, Any]:
+    """Parse a JSON object; a name that stands twice, NaN, too many values or too deep a nest is an error.
+
+    Raises:
+        ValueError: It is no such object.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            raise ValueError("a name stands twice")
+        return value
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    if sum(map(text.count, ",:[{")) > kind.max_values:
+        raise ValueError("too many values")
+    try:
+        value = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    if _is_deeper(value, MAX_DEPTH):
+        raise ValueError("nested too deeply")
+    return value
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels == 0 or any(_is_deeper(part, levels - 1) for part in inside if isinstance(part, dict | list))
+
+
+def _read(kind: FileKind, name: str, file: BinaryIO) -> tuple[_Header, bytes]:
+    """Read a file whole, its header verified first: what is refused by it is not read at all.
+
+    A map would die with the process if the file were cut meanwhile.
+    """
+    size = os.fstat(file.fileno()).st_size
+    if size > kind.max_bytes:
+        raise CheckpointError(f"{name} has {size} bytes; at most {kind.max_bytes} are read.")
+    start = file.read(8)
+    try:
+        start += file.read(_header_end(kind, start, size) - 8)
+        header = _header(kind, start, size)
+    except ValueError as error:
+        raise CheckpointError(f"{name} is not a {kind.name} of Autoencoder Zoo: {_guess(start)}") from error
+    if set(header.entries) != {"format", kind.entry, "sha256"}:
+        raise CheckpointError(f"{name} is a safetensors file, but not a {kind.name} that Autoencoder Zoo wrote.")
+    if header.file_size != size:
+        raise CheckpointError(f"{name} is damaged: it must have {header.file_size} bytes, and has {size}.")
+    return header, b"".join([start, file.read(size - header.end)])
+
+
+def _header_end(kind: FileKind, start: bytes, size: int) -> int:
+    length = int.from_bytes(start[:8], "little")
+    if not 2 <= length <= min(kind.max_header_bytes, size - 8):
         raise ValueError("no safetensors header")
-    header = strict_json(raw[8 : 8 + length].decode("utf-8"))
-    return header, memoryview(raw)[8 + length :]
+    return 8 + length
 
 
-def _digest(kind: FileKind, header: Mapping[str, Any], content: memoryview) -> str:
+def _header(kind: FileKind, start: bytes, size: int) -> _Header:
+    """Return the header of a safetensors file, parsed strictly, from its first bytes and its size."""
+    end = _header_end(kind, start, size)
+    header = strict_json(kind, start[8:end].decode("utf-8"))
+    try:
+        entries = _ENTRIES.validate_python(header.pop("__metadata__", {}), strict=True)
+        return _Header(entries, _TENSORS.validate_python(header), end)
+    except ValidationError as error:
+        raise ValueError("no safetensors header") from error
+
+
+def _digest(kind: FileKind, header: _Header, raw: bytes) -> str:
     """Return the SHA-256 over the record and each tensor, in the order of their names."""
-    digest = hashlib.sha256(header["__metadata__"][kind.entry].encode())
-    for name in sorted(header.keys() - {"__metadata__"}):
-        entry = header[name]
-        start, end = entry["data_offsets"]
-        digest.update(json.dumps([name, entry["dtype"], entry["shape"]]).encode())
+    content = memoryview(raw)[header.end :]
+    digest = hashlib.sha256(header.entries[kind.entry].encode())
+    for name, entry in sorted(header.tensors.items()):
+        start, end = entry.data_offsets
+        digest.update(json.dumps([name, entry.dtype, entry.shape]).encode())
         digest.update(content[start:end])
     return digest.hexdigest()
 
 
-def _guess(raw: bytes) -> str:
-    if raw[:4] == b"PK\x03\x04" or raw[:1] == b"\x80":
+def _guess(start: bytes) -> str:
+    if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
         return "it looks like a pickle (torch.save), and Autoencoder Zoo never unpickles."
-    return "it is empty." if not raw else "it is no safetensors file, or was cut short."
+    return "it is no safetensors file, or was cut short." if start else "it is empty."

@@ -283,7 +283,7 @@ def test_tied_weights_come_back(tmp_path: Path, model: Autoencoder, metadata: ch
 
 
 def test_a_model_loads_where_its_dataset_is_not_installed(saved: Path, images: Tensor) -> None:
-    record = {"name": "gone", "distribution": "zoo-gone", "version": "1.0"}
+    record = {"name": "tiny", "distribution": "zoo-gone", "version": "1.0"}
     forge(saved, metadata=put("components", "dataset", value=record))
     assert zoo.load(saved).encode(images).shape == (4, 3)
 
@@ -461,6 +461,12 @@ def test_a_name_that_stands_twice_in_the_header_is_refused(saved: Path, name: st
     refusal_of(saved)
 
 
+@pytest.mark.parametrize("size", [-1, 1, 2**31])
+def test_a_file_of_another_size_than_its_header_says_is_refused_unread(saved: Path, size: int) -> None:
+    os.truncate(saved, saved.stat().st_size + size)  # longer by a hole: it takes no room
+    assert "is damaged: it must have" in refusal_of(saved)
+
+
 @pytest.mark.parametrize(
     "header",
     ["[" * 100_000, '{"a":' * 100_000, "[]", "null", '{"__metadata__":null}', '{"__metadata__":[]}', '{"a":NaN}'],
@@ -475,6 +481,23 @@ def test_a_header_beyond_the_limit_is_refused(saved: Path) -> None:
     raw = saved.read_bytes()
     saved.write_bytes(with_header(raw, header_of(raw) + " " * checkpoint.KIND.max_header_bytes))
     refusal_of(saved)
+
+
+def test_a_header_of_more_values_than_a_model_needs_is_refused(saved: Path) -> None:
+    raw = saved.read_bytes()
+    values = ",".join(["[]"] * 500_000)  # 1.5 MB, which would be 50 MB as Python's lists
+    saved.write_bytes(with_header(raw, f'{header_of(raw)[:-1]},"x":[{values}]}}'))
+    refusal_of(saved)
+
+
+def test_a_checkpoint_that_could_not_be_read_is_not_written(
+    tmp_path: Path, model: Autoencoder, metadata: checkpoint.Metadata
+) -> None:
+    for number in range(20_000):
+        model.register_buffer(f"buffer_{number}", torch.zeros(1))
+    with pytest.raises(CheckpointError, match="more than the header of a checkpoint holds"):
+        checkpoint.save(tmp_path / "model.safetensors", model, metadata)
+    assert not list(tmp_path.iterdir())
 
 
 # What is refused: contents, though the checksum is right
@@ -609,9 +632,36 @@ def test_a_newer_format_asks_for_an_upgrade(saved: Path) -> None:
     assert "pip install --upgrade autoencoder-zoo" in refusal_of(saved)
 
 
+def test_metadata_that_is_nested_too_deeply_is_refused(saved: Path) -> None:
+    deep: list[Any] = []
+    for _ in range(100):
+        deep = [deep]
+    forge(saved, metadata=put("config", "encoder", "options", "hidden", value=deep))
+    assert "nested too deeply" in refusal_of(saved)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_config_that_names_another_component_is_refused(saved: Path, kind: str) -> None:
+    """Its name is printed by `zoo eval`, and only a component's own name is known to be harmless."""
+    forge(saved, metadata=put("config", kind, "name", value=HOSTILE))
+    assert f"its config has another {kind} than its components" in refusal_of(saved)
+
+
+def test_a_component_may_be_named_with_its_distribution(saved: Path) -> None:
+    forge(saved, metadata=put("config", "encoder", "name", value="autoencoder-zoo:mlp"))
+    assert zoo.load(saved).latent_dim == 3
+
+
+def _rename_encoder(name: str, distribution: str = "autoencoder-zoo", version: str = "1") -> Edit:
+    def edit(record: Any) -> None:
+        record["config"]["encoder"]["name"] = name
+        record["components"]["encoder"] = {"name": name, "distribution": distribution, "version": version}
+
+    return edit
+
+
 def test_a_component_that_is_not_installed_is_named_with_its_package(saved: Path) -> None:
-    record = {"name": "foo", "distribution": "zoo-foo", "version": "1.2"}
-    forge(saved, metadata=put("components", "encoder", value=record))
+    forge(saved, metadata=_rename_encoder("foo", "zoo-foo", "1.2"))
     with pytest.raises(MissingComponentError) as missing:
         zoo.load(saved)
     assert str(missing.value) == "This checkpoint needs encoder 'foo' from zoo-foo 1.2: pip install zoo-foo"
@@ -621,8 +671,7 @@ def test_a_component_that_is_not_installed_is_named_with_its_package(saved: Path
     "distribution", ["zoo-foo; touch x", "zoo-foo --index-url http://evil.example", "$(touch x)", "-r x", ""]
 )
 def test_no_pip_command_is_made_of_text_that_is_no_distributions_name(saved: Path, distribution: str) -> None:
-    record = {"name": "foo", "distribution": distribution, "version": "1.2"}
-    message = refusal_of(forge(saved, metadata=put("components", "encoder", value=record)))
+    message = refusal_of(forge(saved, metadata=_rename_encoder("foo", distribution)))
     assert "pip install" not in message
 
 
@@ -631,7 +680,8 @@ def test_no_pip_command_is_made_of_text_that_is_no_distributions_name(saved: Pat
     [
         put("components", "encoder", "name", value=HOSTILE),
         put("components", "encoder", "distribution", value=HOSTILE),
-        put("components", "encoder", value={"name": "foo", "distribution": "zoo-foo", "version": HOSTILE}),
+        put("components", "encoder", value={"name": "mlp", "distribution": "zoo-foo", "version": HOSTILE}),
+        put("config", "encoder", "options", "o" * 3_000_000, value=1),
         put("components", HOSTILE, value={"name": "mlp", "distribution": "autoencoder-zoo", "version": "1"}),
         put("config", "encoder", "options", HOSTILE, value=1),
         put("config", "encoder", "options", "hidden", value=HOSTILE),

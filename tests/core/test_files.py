@@ -64,6 +64,27 @@ def test_a_failed_write_leaves_the_directory_as_it_was(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old
 
 
+def test_a_link_stays_and_the_file_behind_it_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("disk/file")
+    write_atomically(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk" / "file").read_bytes() == b"new"
+    assert list((tmp_path / "disk").iterdir()) == [tmp_path / "disk" / "file"]
+
+
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_what_is_no_file_is_never_replaced_by_one(tmp_path: Path, through_a_link: bool) -> None:
+    """`--output /dev/null` of a superuser would take the device away from the whole system."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("fifo")
+    with pytest.raises(OSError, match="not a regular file"):
+        write_atomically(tmp_path / ("link" if through_a_link else "fifo"), b"new")
+    assert (tmp_path / "fifo").is_fifo()
+    assert (tmp_path / "link").is_symlink()
+
+
 @pytest.mark.parametrize("path", ["missing/file", "plain/file", "directory"])
 def test_a_place_where_no_file_can_be_is_an_os_error_that_names_the_file(tmp_path: Path, path: str) -> None:
     (tmp_path / "plain").touch()

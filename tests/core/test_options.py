@@ -5,10 +5,10 @@ import functools
 import json
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, ImportString
 
 from zoo.errors import ConfigError, PluginError
 from zoo.options import REQUIRED, describe, options_of, parse_options
@@ -263,6 +263,12 @@ def test_what_a_message_quotes_is_on_one_line_and_short():
 
 def test_options_that_are_not_given_have_their_defaults():
     assert parse_options("encoder", options_of(Encoder), {"width": 8}) == {"width": 8, "rate": 0.0, "mode": Mode.FAST}
+
+
+@pytest.mark.parametrize("annotation", [ImportString, ImportString[Any] | None, list[ImportString]], ids=str)
+def test_an_option_that_would_import_what_a_checkpoint_names_is_refused(annotation):
+    with pytest.raises(PluginError, match=r"^option 'option' of .* is an import path"):
+        option_of(annotation)
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones():

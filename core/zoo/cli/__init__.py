@@ -21,7 +21,7 @@ from zoo.cli.new_plugin import new_plugin
 from zoo.cli.plugins import plugins
 from zoo.cli.reconstruct import reconstruct
 from zoo.cli.train import train
-from zoo.errors import TrainingInterruptedError, ZooError, printable
+from zoo.errors import TrainingInterruptedError, UsageError, ZooError, printable
 from zoo.registry import DISTRIBUTION
 from zoo.runs import is_first_process
 
@@ -75,8 +75,10 @@ for _command in (train, evaluate, reconstruct, list_components, info, plugins, c
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and exit: one line on stderr for an error, 2 for usage, 1 for all else."""
     try:
+        _require_working_directory()
         status = app.main(arguments, prog_name="zoo", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout:  # None where it was closed
+            sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         sys.exit(error.exit_code)
@@ -100,6 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:  # a defect, ours or a plugin's
         _fail(f"{type(error).__name__}: {error} (this should not happen; --debug shows where it did)", 1)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _require_working_directory() -> None:
+    """Refuse a directory that was removed: PyTorch's libraries would abort the process in it."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError("The working directory is gone: cd to one that is there.") from error
 
 
 def _fail(message: str, status: int) -> None:
