@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 Kind = Literal["encoder", "decoder", "objective", "dataset"]
 KINDS: tuple[Kind, ...] = ("encoder", "decoder", "objective", "dataset")
 
+LONGEST_NAME = 64
 _NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _FILE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:(\w[\w.-]*/)*\w[\w.-]*\.safetensors")
@@ -145,8 +146,13 @@ def _require_text(**fields: object) -> None:
             raise ValueError(f"{label} must be text, got {type(value).__name__}")
 
 
+def is_name(text: str) -> bool:
+    """Say whether a component or a model can be named so."""
+    return bool(_NAME.fullmatch(text)) and len(text) <= LONGEST_NAME
+
+
 def _require_name(name: str) -> None:
-    if not _NAME.fullmatch(name) or len(name) > 64:
+    if not is_name(name):
         raise ValueError(f"name {name!r} must be lower-case letters and digits, joined by '-', '_' or '.'")
 
 

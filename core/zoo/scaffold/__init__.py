@@ -21,10 +21,8 @@ from string import Template
 
 from zoo.errors import ConfigError, OutputError, printable
 from zoo.registry import DISTRIBUTION, Registry, installed
-from zoo.specs import Kind
+from zoo.specs import LONGEST_NAME, Kind, is_name
 
-_NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")  # as of every component
-_LONGEST_NAME = 64
 _MODULES: dict[Kind, str] = {
     "encoder": "networks.py",
     "decoder": "networks.py",
@@ -78,9 +76,9 @@ def train_command(name: str, kind: Kind) -> str:
 
 
 def _check_name(name: str, kind: Kind, registry: Registry) -> None:
-    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+    if not is_name(name):
         raise ConfigError(
-            f"'{printable(name, _LONGEST_NAME)}' cannot be a plugin's name: use up to {_LONGEST_NAME} lower-case "
+            f"'{printable(name, LONGEST_NAME)}' cannot be a plugin's name: use up to {LONGEST_NAME} lower-case "
             "letters and digits, joined by single '-', '_' or '.', e.g. patch or my-encoder."
         )
     if registry.has(kind, name):
