@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,8 @@ class Checkpoint:
         """
         components: dict[Kind, Component] = {k: self.component(k) for k in KINDS if k != "dataset"}
         try:
-            with torch.device("meta"), _CallLimit(10_000 + 100 * len(self.tensors)):
+            limit = _CallLimit(10_000 + 100 * len(self.tensors))
+            with torch.device("meta"), limit, warnings.catch_warnings(action="ignore"):
                 outline = build(self.metadata.config, components, self.metadata.image_shape)
         except PluginError:
             raise
@@ -133,7 +135,8 @@ class Checkpoint:
         """Refuse weights whose names, shapes or types are not the model's, before it is allocated."""
         expected = outline.state_dict()
         if missing := sorted(expected.keys() - self.tensors.keys()):
-            raise CheckpointError(f"{printable(self.path)} lacks the weight '{missing[0]}' ({len(missing)} missing).")
+            name = printable(missing[0])
+            raise CheckpointError(f"{printable(self.path)} lacks the weight '{name}' ({len(missing)} missing).")
         if unexpected := sorted(self.tensors.keys() - expected.keys()):
             name = printable(unexpected[0])
             raise CheckpointError(
@@ -143,7 +146,7 @@ class Checkpoint:
             want, got = expected[name], tensor
             if want.shape != got.shape or want.dtype != got.dtype:
                 raise CheckpointError(
-                    f"Weight '{name}' in {printable(self.path)} must be {tuple(want.shape)} {want.dtype}, "
+                    f"Weight '{printable(name)}' in {printable(self.path)} must be {tuple(want.shape)} {want.dtype}, "
                     f"got {printable(tuple(got.shape))} {got.dtype}."
                 )
         weights = sum(tensor.nbytes for tensor in self.tensors.values())

@@ -61,10 +61,11 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         OSError: It is no regular file, or cannot be opened.
         ValueError: No file can have this name.
     """
-    without_waiting = getattr(os, "O_NONBLOCK", 0)
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | without_waiting)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    with os.fdopen(handle, "rb") as file:
         yield file
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,7 @@ def read(kind: FileKind, path: Path) -> tuple[str, dict[str, Tensor]]:
     except MemoryError as error:
         raise CheckpointError(f"Cannot read {name}: it is larger than the memory that is left.") from error
     try:
-        tensors = safetensors.torch.load(raw)
+        tensors = safetensors.torch.load(raw)  # refuses overlaps, over which a checksum could take for ever
     except (SafetensorError, AssertionError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{name} is damaged: {printable(error)}") from error
     if header.entries["format"] != "pt" or header.entries["sha256"] != _digest(kind, header, raw):
@@ -120,7 +121,7 @@ def read(kind: FileKind, path: Path) -> tuple[str, dict[str, Tensor]]:
 
 
 def strict_json(kind: FileKind, text: str) -> dict[str, Any]:
-    """Parse a JSON object; a name that stands twice, NaN, too many values or too deep a nest is an error.
+    """Parse a JSON object strictly: each name once, every number finite, not too many values or levels.
 
     Raises:
         ValueError: It is no such object.
@@ -132,13 +133,16 @@ def strict_json(kind: FileKind, text: str) -> dict[str, Any]:
             raise ValueError("a name stands twice")
         return value
 
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
+    def finite(number: str) -> float:
+        value = float(number)  # 1e999 is JSON, NaN and Infinity are not
+        if not math.isfinite(value):
+            raise ValueError("a number is not finite")
+        return value
 
     if sum(map(text.count, ",:[{")) > kind.max_values:
         raise ValueError("too many values")
     try:
-        value = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+        value = json.loads(text, object_pairs_hook=unique, parse_float=finite, parse_constant=finite)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(value, dict):

@@ -632,6 +632,13 @@ def test_a_newer_format_asks_for_an_upgrade(saved: Path) -> None:
     assert "pip install --upgrade autoencoder-zoo" in refusal_of(saved)
 
 
+def test_a_number_beyond_all_is_refused_though_it_is_json(saved: Path) -> None:
+    raw = saved.read_bytes()
+    record = json.loads(header_of(raw))["__metadata__"]["autoencoder_zoo"].replace('"lr":0.01', '"lr":1e999')
+    saved.write_bytes(tensor_file.encode(checkpoint.KIND, record, safetensors.torch.load(raw)))
+    assert "a number is not finite" in refusal_of(saved)
+
+
 def test_metadata_that_is_nested_too_deeply_is_refused(saved: Path) -> None:
     deep: list[Any] = []
     for _ in range(100):

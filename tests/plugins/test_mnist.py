@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import lzma
 import os
@@ -173,6 +174,43 @@ def test_a_directory_in_a_cached_files_place_is_done_without(tmp_path: Path) -> 
     assert names(raw(tmp_path)) == TEST_FILES
 
 
+@pytest.mark.parametrize("target", ["fifo", "/dev/zero"])
+def test_what_is_no_file_is_neither_read_nor_replaced(tmp_path: Path, target: str) -> None:
+    """A FIFO would block, and a device never end."""
+    raw(tmp_path).mkdir(parents=True)
+    os.mkfifo(raw(tmp_path) / "fifo")
+    (raw(tmp_path) / "t10k-images-idx3-ubyte").symlink_to(target)
+    check_test_split(mnist("test", root=str(tmp_path)).tensors)
+    assert os.readlink(raw(tmp_path) / "t10k-images-idx3-ubyte") == target
+    assert (raw(tmp_path) / "fifo").is_fifo()
+
+
+def test_a_file_of_any_size_is_repaired(tmp_path: Path) -> None:
+    mnist("test", root=str(tmp_path))
+    cached = raw(tmp_path) / "t10k-images-idx3-ubyte"
+    os.truncate(cached, 2**40)  # a hole: it takes no room
+    check_test_split(mnist("test", root=str(tmp_path)).tensors)
+    assert checksum(cached) == CHECKSUMS[cached.name]
+
+
+def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> None:
+    raw(tmp_path).mkdir(parents=True)
+    (raw(tmp_path) / ".t10k-images-idx3-ubyte.abcdefgh.tmp").write_bytes(b"half")
+    (raw(tmp_path) / ".mine.tmp").write_bytes(b"precious")
+    mnist("test", root=str(tmp_path))
+    assert names(raw(tmp_path)) == TEST_FILES | {".mine.tmp"}
+
+
+def test_a_lock_that_is_never_given_back_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo_mnist.dataset.LOCK_SECONDS", 0.1)
+    raw(tmp_path).mkdir(parents=True)
+    holder = os.open(raw(tmp_path), os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    check_test_split(mnist("test", root=str(tmp_path)).tensors)
+    os.close(holder)
+    assert names(raw(tmp_path)) == TEST_FILES
+
+
 def test_a_full_disk_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: int) -> None:
         raise OSError(28, "No space left on device")
@@ -196,9 +234,15 @@ def test_no_home_directory_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 EIGHT_AT_ONCE = """
-import hashlib, os, sys
+import hashlib, lzma, os, sys
 from zoo_mnist.dataset import mnist
 
+def counted(packed, unpack=lzma.decompress):
+    os.write(unpacked, b".")
+    return unpack(packed)
+
+count, unpacked = os.pipe()
+lzma.decompress = counted
 ready, start = os.pipe()
 children = []
 for _ in range(8):
@@ -216,16 +260,18 @@ for _ in range(8):
     children.append(child)
 os.close(start)
 print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+os.close(unpacked)
+print(len(os.read(count, 100)))
 """
 
 
-def test_eight_processes_at_once_all_get_it_right(tmp_path: Path) -> None:
+def test_eight_processes_at_once_all_get_it_right_and_one_unpacks_each_file(tmp_path: Path) -> None:
     tensors = mnist("test", root=str(tmp_path / "expected")).tensors
     digests = [hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for tensor in tensors]
     shared = tmp_path / "shared"
     command = [sys.executable, "-c", EIGHT_AT_ONCE, str(shared), *digests]
     result = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert result.stdout == f"{[0] * 8}\n", result.stderr
+    assert result.stdout == f"{[0] * 8}\n{len(TEST_FILES)}\n", result.stderr
     assert {name: checksum(raw(shared) / name) for name in names(raw(shared))} == {
         name: CHECKSUMS[name] for name in TEST_FILES
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import logging
 import os
 import signal
 import sys
@@ -74,6 +75,7 @@ for _command in (train, evaluate, reconstruct, list_components, info, plugins, c
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and exit: one line on stderr for an error, 2 for usage, 1 for all else."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells at length where no home directory is
     try:
         _require_working_directory()
         status = app.main(arguments, prog_name="zoo", standalone_mode=False)

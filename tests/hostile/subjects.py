@@ -1,0 +1,59 @@
+"""The good checkpoints that mutations start from, and the plugin whose component one of them needs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import zoo
+from zoo import checkpoint
+from zoo.autoencoder import build, image_shape_of
+from zoo.registry import installed
+from zoo.specs import KINDS
+
+HERE = Path(__file__).parent
+METADATA = """Metadata-Version: 2.1
+Name: {name}
+Version: 1.0
+"""
+
+
+def install_plugins(directory: Path) -> list[str]:
+    """Install zoo-careless and zoo-tiny for this process, and return the paths for another's PYTHONPATH."""
+    sources = {"careless": HERE / "careless", "tiny": HERE.parent / "tiny_plugin"}
+    for name in sources:
+        folder = directory / f"zoo_{name}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(METADATA.format(name=f"zoo-{name}"))
+        module = "zoo_careless" if name == "careless" else "zoo_tiny.plugin"
+        (folder / "entry_points.txt").write_text(f"[zoo]\n{name} = {module}\n")
+    paths = [str(directory), *map(str, sources.values())]
+    sys.path[:0] = paths
+    installed.cache_clear()
+    return paths
+
+
+def good_checkpoints(directory: Path) -> list[bytes]:
+    """Return a checkpoint of each kind, small, with weights that no seed gives."""
+    encoders: list[tuple[str, dict[str, Any]]] = [
+        ("mlp", {"hidden": [8]}), ("conv", {"width": 2}), ("careless", {"width": 4, "depth": 2}),
+    ]  # fmt: skip
+    return [_checkpoint(directory / "good.safetensors", name, options) for name, options in encoders]
+
+
+def _checkpoint(path: Path, name: str, options: dict[str, Any]) -> bytes:
+    decoder: Any = {"name": name, "options": options} if name != "careless" else "mlp"
+    settings: dict[str, Any] = {"encoder": {"name": name, "options": options}, "decoder": decoder, "dataset": "tiny"}
+    config = zoo.resolve({**settings, "objective": "vae"})
+    components = {kind: installed().get(kind, config.component(kind).name) for kind in KINDS}
+    shape = image_shape_of(components["dataset"])
+    model = build(config, components, shape)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+    metadata = checkpoint.new_metadata(config, components, shape, epoch=3)
+    checkpoint.save(path, model, metadata.model_copy(update={"test_metrics": {"mse": 0.05, "psnr": float("inf")}}))
+    return path.read_bytes()

@@ -1,0 +1,1 @@
+"""Does memory stay flat over a long training? `python -m tests.soak`."""
