@@ -28,11 +28,11 @@ def write_atomically(path: Path, content: bytes | bytearray) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _flush_directory(path.parent)
+    flush_directory(path.parent)
 
 
-def _flush_directory(directory: Path) -> None:
-    """Make a rename survive a power cut; where directories cannot be opened, that is up to the system."""
+def flush_directory(directory: Path) -> None:
+    """Make what was renamed or made in it survive a power cut; where it cannot be opened, that is up to the system."""
     with contextlib.suppress(OSError):
         handle = os.open(directory, os.O_RDONLY)
         try:
