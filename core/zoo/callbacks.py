@@ -26,7 +26,7 @@ from torch import Tensor
 from zoo import checkpoint, resume_state
 from zoo.autoencoder import Autoencoder
 from zoo.errors import CheckpointError, OutputError, TrainingDivergedError, TrainingInterruptedError, printable
-from zoo.files import write_atomically
+from zoo.files import append, write_atomically
 from zoo.resume_state import Facts
 
 GRACE_SECONDS = 4.0
@@ -132,16 +132,12 @@ class History(Callback):
         """Write the row down to the disk: it is there before the resume state that counts on it."""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.row)
-        if self.path.exists():
-            writer.writerow(self.row)
-            with self.path.open("a", encoding="utf-8", newline="") as file:
-                file.write(text.getvalue())
-                file.flush()
-                os.fsync(file.fileno())
-        else:
+        begun = self.path.exists()
+        if not begun:
             writer.writeheader()
-            writer.writerow(self.row)
-            write_atomically(self.path, text.getvalue().encode())
+        writer.writerow(self.row)
+        write = append if begun else write_atomically
+        write(self.path, text.getvalue().encode())
 
     @property
     def images_per_second(self) -> float:

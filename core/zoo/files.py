@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and down to the disk."""
 
 from __future__ import annotations
 
@@ -29,6 +29,23 @@ def write_atomically(path: Path, content: bytes | bytearray) -> None:
             os.unlink(temporary)
         raise
     flush_directory(path.parent)
+
+
+def append(path: Path, content: bytes) -> None:
+    """Append to a file, and flush it to the disk.
+
+    Raises:
+        OSError: It could not be written; the file is as it was.
+    """
+    size = path.stat().st_size
+    try:
+        with open(path, "ab") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        os.truncate(path, size)
+        raise
 
 
 def flush_directory(directory: Path) -> None:

@@ -73,8 +73,8 @@ class LitAutoencoder(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         config = self.config
-        # Lightning cannot clip the scaled gradients of 16-mixed inside a fused optimizer.
-        fused = not (config.precision == "16-mixed" and config.gradient_clip)
+        # Lightning refuses to clip gradients of mixed precision for a fused optimizer, which may unscale them itself.
+        fused = config.precision == "32-true" or not config.gradient_clip
         optimizer = torch.optim.Adam(self.parameters(), lr=config.lr, fused=fused)
         return [optimizer], _schedules(optimizer, config, self.trainer)
 
@@ -135,7 +135,7 @@ def train(
         _require_tensorboard()
     if resume:
         if output is None:
-            raise UsageError("To resume takes the run's directory: --output DIR.")
+            raise UsageError("Going on with a run needs its directory: --output DIR.")
         return _go_on(config, Path(output), quiet=quiet, logger=logger)
     with contextlib.nullcontext() if not is_first_process() else new_run(output, config) as run:
         return fit(config, run, None, quiet=quiet, logger=logger)
@@ -190,6 +190,7 @@ def fit(
     callbacks: list[Callback] = [interruption, Divergence()]
     loggers: list[Logger] = []
     if run:
+        resume_state.prune(run.resume_directory)
         blank = checkpoint.new_metadata(config, components, autoencoder.image_shape, epoch=0)
         history = History(run.metrics_file, epoch)
         callbacks += [KeepBest(run.checkpoint, autoencoder, blank), history]
