@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from zoo.specs import EncoderSpec as EncoderSpec
     from zoo.specs import ModelSpec as ModelSpec
     from zoo.specs import ObjectiveSpec as ObjectiveSpec
+    from zoo.training import resume as resume
     from zoo.training import train as train
 
 _HOMES = {
@@ -77,7 +78,7 @@ _HOMES = {
     "zoo.registry": ("Component", "PretrainedModel", "Registry", "installed"),
     "zoo.runs": ("Run",),
     "zoo.specs": ("DatasetSpec", "DecoderSpec", "EncoderSpec", "ModelSpec", "ObjectiveSpec"),
-    "zoo.training": ("train",),
+    "zoo.training": ("resume", "train"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

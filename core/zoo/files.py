@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and read only if they are files."""
+"""Files written whole or not at all and down to the disk, and read only if they are files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_atomically(path: Path, content: bytes | bytearray) -> None:
         _write(target, content)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
-    _flush_directory(target.parent)
+    flush_directory(target.parent)
 
 
 def _write(path: Path, content: bytes | bytearray) -> None:
@@ -69,8 +69,25 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _flush_directory(directory: Path) -> None:
-    """Make a rename survive a power cut; where directories cannot be opened, that is up to the system."""
+def append(path: Path, content: bytes) -> None:
+    """Append to a file, and flush it to the disk.
+
+    Raises:
+        OSError: It could not be written; the file is as it was.
+    """
+    size = path.stat().st_size
+    try:
+        with open(path, "ab") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        os.truncate(path, size)
+        raise
+
+
+def flush_directory(directory: Path) -> None:
+    """Make what was renamed or made in it survive a power cut; where it cannot be opened, that is up to the system."""
     with contextlib.suppress(OSError):
         handle = os.open(directory, os.O_RDONLY)
         try:

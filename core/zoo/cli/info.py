@@ -11,7 +11,7 @@ import click
 from zoo.cli.common import json_option, metrics_text, print_columns, print_json, waiting, with_example
 from zoo.cli.offers import KindChoice, Listed, facts_of
 from zoo.registry import Component, PretrainedModel, installed
-from zoo.specs import DatasetSpec
+from zoo.specs import KINDS, DatasetSpec
 
 
 class _KindBeforeName(KindChoice):
@@ -69,16 +69,16 @@ def _show_model(model: PretrainedModel, as_json: bool) -> None:
 
         opened = read(model.path)
     metadata = opened.metadata
-    weights = Counter[str]()
+    counts = Counter[str]()
     for name, tensor in opened.tensors.items():
-        weights[name.partition(".")[0]] += tensor.numel()
+        counts[name.partition(".")[0]] += tensor.numel()
     facts = facts_of(model) | {
         "command": model.spec.command,
         "file": str(opened.path),
         "bytes": opened.path.stat().st_size,
         "image_shape": metadata.image_shape,
         "latent_dim": metadata.config.latent_dim,
-        "weights": weights,
+        "weights": {kind: counts[kind] for kind in KINDS if counts[kind]},
         "epoch": metadata.epoch,
         "test_metrics": metadata.test_metrics,
     }
