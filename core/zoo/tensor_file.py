@@ -41,7 +41,7 @@ class FileKind:
 
 
 def encode(kind: FileKind, record: str, tensors: dict[str, Tensor]) -> bytes:
-    """Return the file's bytes.
+    """Return the file's bytes: the same for the same content.
 
     Args:
         kind: What the file is.
@@ -56,8 +56,11 @@ def encode(kind: FileKind, record: str, tensors: dict[str, Tensor]) -> bytes:
         header, content = _split(kind, safetensors.torch.save(tensors, entries))
     except ValueError as error:
         raise CheckpointError(f"{len(tensors)} tensors are more than the header of a {kind.name} holds.") from error
-    entries["sha256"] = _digest(kind, header, content)
-    return safetensors.torch.save(tensors, entries)
+    # safetensors writes these entries in an order that changes from one time to the next.
+    header["__metadata__"] = entries | {"sha256": _digest(kind, header, content)}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join((len(text).to_bytes(8, "little"), text, content))
 
 
 def read(kind: FileKind, path: Path) -> tuple[str, dict[str, Tensor]]:
