@@ -228,6 +228,7 @@ class Interruption(Callback):
     def __init__(self, advice: str) -> None:
         self.advice = advice
         self.received: signal.Signals | None = None
+        self.deadline: threading.Timer | None = None
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -240,6 +241,8 @@ class Interruption(Callback):
         try:
             yield
         finally:
+            if self.deadline:
+                self.deadline.cancel()
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
@@ -268,13 +271,13 @@ class Interruption(Callback):
         if self.received is not None:
             os._exit(128 + number)
         self.received = signal.Signals(number)
-        deadline = threading.Timer(GRACE_SECONDS, self._leave)
-        deadline.daemon = True
-        deadline.start()
+        self.deadline = threading.Timer(GRACE_SECONDS, self._leave)
+        self.deadline.daemon = True
+        self.deadline.start()
 
     def _leave(self) -> None:
         assert self.received is not None
-        print(f"zoo: Stopped by {self.received.name}. {self.advice}", file=sys.stderr, flush=True)
+        print(f"zoo: Stopped by {self.received.name}. {self.advice}".rstrip(), file=sys.stderr, flush=True)
         os._exit(128 + self.received)
 
 

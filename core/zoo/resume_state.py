@@ -77,31 +77,10 @@ class Facts(BaseModel):
 
 @dataclass(frozen=True)
 class ResumeState:
-    """A resume state's content, read and verified."""
+    """A resume state that was read and verified: where it is, and what it says."""
 
     path: Path
     facts: Facts
-    content: dict[str, Any]
-
-    def require_fit(self, module: nn.Module) -> None:
-        """Refuse a state whose tensors are not those of this module and its Adam.
-
-        Raises:
-            CheckpointError: A weight is missing or unknown, or a tensor has another shape or type.
-        """
-        weights, parameters = module.state_dict(), list(module.parameters())
-        try:
-            for part in {"state_dict", "current_model_state"} & self.content.keys():
-                kept = self.content[part]
-                _require_alike({name: (weights.get(name), kept.get(name)) for name in weights.keys() | kept.keys()})
-            (optimizer,) = self.content["optimizer_states"]
-            for index, moments in optimizer["state"].items():  # of any shape, Adam would write beyond their end
-                like = {"step": torch.zeros(()), "exp_avg": parameters[index], "exp_avg_sq": parameters[index]}
-                _require_alike({f"{index}.{name}": (like.get(name), tensor) for name, tensor in moments.items()})
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(
-                f"{printable(self.path)} does not fit the model ({printable(error)}): has a component changed since?"
-            ) from error
 
 
 class SafetensorsIO(CheckpointIO):
@@ -111,7 +90,8 @@ class SafetensorsIO(CheckpointIO):
         write_atomically(Path(path), encode(checkpoint))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return read(Path(path)).content
+        _, content = read(Path(path))
+        return content
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink()
@@ -133,13 +113,13 @@ def latest(directory: Path) -> ResumeState | None:
     problems: list[CheckpointError] = []
     for _, path in reversed(_states(directory)):
         try:
-            state = read(path)
+            facts, _ = read(path)
         except CheckpointError as error:
             problems.append(error)
             continue
         if problems and is_first_process():
-            _log.warning("zoo: %s Going on from the state before it, after epoch %s.", problems[0], state.facts.epoch)
-        return state
+            _log.warning("zoo: %s Going on from the state before it, after epoch %s.", problems[0], facts.epoch)
+        return ResumeState(path, facts)
     if problems:
         raise CheckpointError(f"Nothing to go on from: {problems[0]}")
     return None
@@ -151,8 +131,8 @@ def prune(directory: Path) -> None:
         path.unlink()
 
 
-def read(path: Path) -> ResumeState:
-    """Read and verify a resume state.
+def read(path: Path) -> tuple[Facts, dict[str, Any]]:
+    """Return a resume state's facts, and all of its content as Lightning gave it.
 
     Raises:
         CheckpointError: It is missing, damaged, or none.
@@ -170,7 +150,28 @@ def read(path: Path) -> ResumeState:
         raise CheckpointError(f"{name} holds invalid facts: {explain(error)}.") from error
     except (KeyError, TypeError, ValueError, RuntimeError, RecursionError) as error:
         raise CheckpointError(f"{name} is damaged: its record is not a resume state's.") from error
-    return ResumeState(path, facts, content)
+    return facts, content
+
+
+def require_fit(content: Mapping[str, Any], module: nn.Module) -> None:
+    """Refuse a state whose tensors are not those of this module and its Adam.
+
+    Raises:
+        CheckpointError: A weight is missing or unknown, or a tensor has another shape or type.
+    """
+    weights, parameters = module.state_dict(), list(module.parameters())
+    try:
+        for part in {"state_dict", "current_model_state"} & content.keys():
+            kept = content[part]
+            _require_alike({name: (weights.get(name), kept.get(name)) for name in weights.keys() | kept.keys()})
+        (optimizer,) = content["optimizer_states"]
+        for index, moments in optimizer["state"].items():  # of any shape, Adam would write beyond their end
+            like = {"step": torch.zeros(()), "exp_avg": parameters[index], "exp_avg_sq": parameters[index]}
+            _require_alike({f"{index}.{name}": (like.get(name), tensor) for name, tensor in moments.items()})
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"The resume state does not fit the model ({printable(error)}): has a component changed since?"
+        ) from error
 
 
 def encode(content: Mapping[str, Any]) -> bytes:

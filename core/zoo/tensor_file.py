@@ -76,7 +76,7 @@ _TENSORS = TypeAdapter(dict[str, _Entry])
 
 
 def encode(kind: FileKind, record: str, tensors: dict[str, Tensor]) -> bytes:
-    """Return the file's bytes.
+    """Return the file's bytes: the same for the same content.
 
     Args:
         kind: What the file is.
@@ -89,10 +89,15 @@ def encode(kind: FileKind, record: str, tensors: dict[str, Tensor]) -> bytes:
     entries = {"format": "pt", kind.entry: record, "sha256": "0" * 64}
     raw = safetensors.torch.save(tensors, entries)
     try:
-        entries["sha256"] = _digest(kind, _header(kind, raw, len(raw)), raw)
+        header = _header(kind, raw, len(raw))
     except ValueError as error:
         raise CheckpointError(f"{len(tensors)} tensors are more than the header of a {kind.name} holds.") from error
-    return safetensors.torch.save(tensors, entries)
+    entries["sha256"] = _digest(kind, header, raw)
+    # Written again: safetensors puts these entries in an order that changes from one time to the next.
+    parts = {"__metadata__": entries} | {name: entry.model_dump() for name, entry in header.tensors.items()}
+    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(raw)[header.end :]))
 
 
 def read(kind: FileKind, path: Path) -> tuple[str, dict[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""The LightningModule, and `train`: from settings to a run."""
+"""`train` and `resume`: from settings to a run, and on from where one stopped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,14 +16,12 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 from pytorch_lightning.loggers import Logger
-from torch import Tensor
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, ReduceLROnPlateau
 
 from zoo import checkpoint, resume_state
-from zoo.autoencoder import Autoencoder, build, dry_run, image_shape_of
+from zoo.autoencoder import build, dry_run, image_shape_of
 from zoo.callbacks import Divergence, History, Interruption, KeepBest, KeepState
 from zoo.config import RunConfig, read_config, resolve
-from zoo.data import ImageDataset, derive_seed, evaluation_loader, load_split, split_validation, training_loader
+from zoo.data import ImageDataset, evaluation_loader, load_split, split_validation, training_loader
 from zoo.errors import (
     ConfigError,
     MissingDependencyError,
@@ -35,6 +33,7 @@ from zoo.errors import (
 )
 from zoo.evaluation import reconstruction_metrics
 from zoo.files import write_atomically
+from zoo.lightning_module import LitAutoencoder
 from zoo.pictures import reconstruction_grid, training_curves
 from zoo.progress import Progress
 from zoo.registry import Component, installed
@@ -43,61 +42,6 @@ from zoo.runs import Run, begun_run, is_first_process, new_run
 from zoo.specs import KINDS, Kind
 
 LoggerName = Literal["tensorboard"]
-
-
-class LitAutoencoder(pl.LightningModule):
-    """The autoencoder of Lightning's "Train a model (basic)", its parts composed from plugins.
-
-    Args:
-        autoencoder: Encoder, objective and decoder.
-        config: The run's settings.
-    """
-
-    def __init__(self, autoencoder: Autoencoder, config: RunConfig) -> None:
-        super().__init__()
-        self.autoencoder = autoencoder
-        self.config = config
-        self.losses = torch.compile(autoencoder) if config.compile else autoencoder
-        self.steps_before: int | None = None  # how many the training that goes on was to have
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        images, _ = batch
-        losses = self.losses(images)
-        self._log("train", losses, len(images))
-        loss: Tensor = losses["loss"]
-        return loss
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        images, _ = batch
-        self._log("val", self.losses(images), len(images))
-
-    def configure_optimizers(self) -> Any:
-        config = self.config
-        # Lightning refuses to clip gradients of mixed precision for a fused optimizer, which may unscale them itself.
-        fused = config.precision == "32-true" or not config.gradient_clip
-        optimizer = torch.optim.Adam(self.parameters(), lr=config.lr, fused=fused)
-        return [optimizer], _schedules(optimizer, config, self.trainer)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["steps"] = self.trainer.estimated_stepping_batches
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.steps_before = checkpoint["steps"]
-
-    def on_train_start(self) -> None:
-        longer = self.steps_before not in (None, self.trainer.estimated_stepping_batches)
-        if longer and self.config.scheduler != "plateau":  # which does not follow from the number of steps
-            _reschedule(self.trainer, self.config)
-
-    def on_train_epoch_start(self) -> None:
-        torch.manual_seed(derive_seed(self.config.seed, "train", self.current_epoch, self.global_rank))
-
-    def on_validation_epoch_start(self) -> None:
-        torch.manual_seed(derive_seed(self.config.seed, "val", self.global_rank))  # the same noise every epoch
-
-    def _log(self, stage: str, losses: Mapping[str, Tensor], count: int) -> None:
-        named = {f"{stage}_{name}": value for name, value in losses.items()}
-        self.log_dict(named, on_step=False, on_epoch=True, batch_size=count, sync_dist=True)
 
 
 def train(
@@ -181,10 +125,7 @@ def fit(
     # Used only when all is trained; but that its files are damaged is better heard of now.
     test_set = load_split(components["dataset"], config.dataset.options, "test")
     model = LitAutoencoder(autoencoder, config)
-    epoch = 0
-    if state:
-        state.require_fit(model)
-        epoch = state.facts.epoch
+    epoch = state.facts.epoch if state else 0
 
     interruption = Interruption(f"To go on: zoo resume {run.directory}" if run else "")
     callbacks: list[Callback] = [interruption, Divergence()]
@@ -221,8 +162,8 @@ def fit(
             where = f"Stopped by {interruption.received.name} in epoch {trainer.current_epoch + 1}."
             raise TrainingInterruptedError(f"{where} {interruption.advice}", interruption.received) from error
         run = Run(Path(trainer.strategy.broadcast(str(run.directory) if run else "")))
-    if trainer.is_global_zero:
-        _finish(run, config, test_set, trainer.strategy.root_device)
+        if trainer.is_global_zero:
+            _finish(run, config, test_set, trainer.strategy.root_device)
     return run
 
 
@@ -326,41 +267,6 @@ def _trainer(config: RunConfig, callbacks: list[Callback], loggers: list[Logger]
         )
     except (MisconfigurationException, ValueError, RuntimeError, UserWarning) as error:
         raise ConfigError(f"Lightning refuses these settings: {printable(error)}") from error
-
-
-def _schedules(optimizer: torch.optim.Optimizer, config: RunConfig, trainer: pl.Trainer) -> list[dict[str, Any]]:
-    """Return the learning-rate schedules, which multiply where there are two."""
-    steps = int(trainer.estimated_stepping_batches)
-    schedules: list[dict[str, Any]] = []
-    if config.scheduler == "one-cycle":
-        rising = 0.3 if config.warmup is None else config.warmup
-        one_cycle = OneCycleLR(optimizer, config.lr, total_steps=steps, pct_start=rising)
-        return [{"scheduler": one_cycle, "interval": "step"}]
-    if rising_steps := round((config.warmup or 0) * steps):
-        warmup = LinearLR(optimizer, start_factor=1 / (rising_steps + 1), total_iters=rising_steps)
-        schedules.append({"scheduler": warmup, "interval": "step"})
-    if config.scheduler == "cosine":
-        schedules.append({"scheduler": CosineAnnealingLR(optimizer, steps), "interval": "step"})
-    if config.scheduler == "plateau":
-        plateau = ReduceLROnPlateau(optimizer, factor=0.5, patience=2)
-        # At an epoch's last step: one of interval "epoch" would come after the resume state is kept.
-        last = trainer.num_training_batches
-        schedules.append({"scheduler": plateau, "interval": "step", "frequency": last, "monitor": "val_loss"})
-    return schedules
-
-
-def _reschedule(trainer: pl.Trainer, config: RunConfig) -> None:
-    """Put the schedules where those of a training of this many steps would be by now."""
-    stand_in = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=config.lr)
-    schedules = [schedule["scheduler"] for schedule in _schedules(stand_in, config, trainer)]
-    for _ in range(trainer.global_step):
-        stand_in.step()  # without gradients: schedules only ask that it comes first
-        for schedule in schedules:
-            schedule.step()
-    for current, schedule in zip(trainer.lr_scheduler_configs, schedules, strict=True):
-        current.scheduler.load_state_dict(schedule.state_dict())
-    for group, wanted in zip(trainer.optimizers[0].param_groups, stand_in.param_groups, strict=True):
-        group.update(lr=wanted["lr"], betas=wanted["betas"])  # one-cycle has momentum follow, too
 
 
 def _require_tensorboard() -> None:

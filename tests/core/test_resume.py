@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import math
 import os
+import pkgutil
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +22,7 @@ import torch
 import zoo
 import zoo.training
 from zoo import Run, checkpoint
+from zoo.callbacks import KeepBest
 from zoo.runs import new_run
 
 TINY = {"encoder": {"name": "mlp", "options": {"hidden": [8]}}, "dataset": "tiny", "batch_size": 64, "epochs": 3}
@@ -63,11 +68,16 @@ def power_cut(epoch: int, batch: int = 4) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def power_cut_before(function: str) -> Iterator[None]:
-    """Expect the training in the body to be ended when it calls a function, `module.name`."""
+def power_cut_before(function: str, time: int = 1) -> Iterator[None]:
+    """Expect the training in the body to be ended when it calls `module.function` for the n-th time."""
+    module, _, name = function.rpartition(".")
+    call = getattr(pkgutil.resolve_name(f"zoo.{module}"), name)
+    times = itertools.count(1)
 
-    def cut(*_: object) -> None:
-        raise PowerCut
+    def cut(*arguments: Any) -> Any:
+        if next(times) == time:
+            raise PowerCut
+        return call(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(f"zoo.{function}", cut)
@@ -79,20 +89,16 @@ def train(output: Path, **settings) -> Run:
     return zoo.train(output=output, quiet=True, accelerator="cpu", **TINY | settings)
 
 
-def history_of(run: Run) -> list[dict[str, float]]:
-    return [{name: value for name, value in row.items() if name not in WALL_CLOCK} for row in run.history]
-
-
 def assert_same(run: Run, other: Run) -> None:
-    """Hold a run to another in all but how long it took."""
-    one, two = checkpoint.read(run.directory), checkpoint.read(other.directory)
-    assert one.tensors.keys() == two.tensors.keys()
-    assert [name for name, tensor in one.tensors.items() if not torch.equal(tensor, two.tensors[name])] == []
-    assert one.metadata == two.metadata
-    assert history_of(run) == history_of(other)
-    assert run.reconstructions_picture.read_bytes() == other.reconstructions_picture.read_bytes()
-    assert run.curves_picture.read_bytes() == other.curves_picture.read_bytes()
-    assert sorted(path.name for path in run.directory.rglob("*")) == sorted(p.name for p in other.directory.rglob("*"))
+    """Hold every file of a run to another's, to the last byte, but for how long it took."""
+    assert contents_of(run) == contents_of(other)
+
+
+def contents_of(run: Run) -> dict[str, Any]:
+    files = {path for path in run.directory.rglob("*") if path.is_file()} - {run.lock_file, run.metrics_file}
+    contents = {str(path.relative_to(run.directory)): path.read_bytes() for path in files}
+    history = [{name: value for name, value in row.items() if name not in WALL_CLOCK} for row in run.history]
+    return contents | {"metrics.csv": history}
 
 
 @pytest.fixture(scope="module")
@@ -129,18 +135,25 @@ def test_the_settings_above_take_effect(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "function",
+    ("function", "time"),
     [
-        "callbacks.KeepState.on_train_epoch_end",
-        "callbacks.History.on_train_epoch_end",
-        "callbacks.KeepBest.on_validation_epoch_end",
-        "training._finish",
-        "training.reconstruction_grid",
-        "training.training_curves",
+        *itertools.product(
+            [
+                "callbacks.KeepBest.on_validation_epoch_end",
+                "callbacks.History.on_train_epoch_end",
+                "callbacks.KeepState.on_train_epoch_end",
+                "callbacks.resume_state.prune",
+            ],
+            [1, 2, 3],
+        ),
+        ("training._finish", 1),
+        ("training.reconstruction_grid", 1),
+        ("training.training_curves", 1),
+        ("training.checkpoint.save", 4),
     ],
 )
-def test_wherever_it_is_interrupted_it_ends_the_same(function, tmp_path, whole):
-    with power_cut_before(function):
+def test_wherever_it_is_interrupted_it_ends_the_same(function, time, tmp_path, whole):
+    with power_cut_before(function, time):
         train(tmp_path / "cut")
     assert_same(train(tmp_path / "cut", resume=True), whole)
 
@@ -151,6 +164,15 @@ def test_a_training_that_early_stopping_has_ended_does_not_train_on(tmp_path):
     with power_cut_before("training._finish"):
         train(tmp_path / "cut", **settings)
     assert_same(train(tmp_path / "cut", resume=True, **settings), whole)
+
+
+@pytest.mark.parametrize(("epoch", "best"), [(2, math.inf), (3, 0.5)])
+def test_a_best_loss_is_taken_up_only_with_the_weights_that_it_belongs_to(epoch, best, whole):
+    metadata = checkpoint.read(whole.checkpoint).metadata
+    assert metadata.epoch == 3
+    keep_best = KeepBest(whole.checkpoint, whole.load(), metadata)
+    keep_best.load_state_dict({"best": 0.5, "epoch": epoch})
+    assert keep_best.best == best
 
 
 def test_resume_takes_the_settings_from_the_directory(cut, whole):
@@ -254,7 +276,7 @@ def test_a_state_of_another_model_is_refused(cut):
     config = json.loads((cut / "config.json").read_text())
     config["encoder"]["options"]["hidden"] = [9]
     (cut / "config.json").write_text(json.dumps(config))
-    with pytest.raises(zoo.CheckpointError, match=r"epoch-2\.safetensors does not fit the model .*component changed"):
+    with pytest.raises(zoo.CheckpointError, match=r"The resume state does not fit the model .*component changed"):
         zoo.resume(cut)
 
 
