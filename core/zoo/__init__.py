@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from zoo.specs import DecoderSpec as DecoderSpec
     from zoo.specs import EncoderSpec as EncoderSpec
     from zoo.specs import ObjectiveSpec as ObjectiveSpec
+    from zoo.training import resume as resume
     from zoo.training import train as train
 
 _HOMES = {
@@ -75,7 +76,7 @@ _HOMES = {
     "zoo.registry": ("Component", "Registry", "installed"),
     "zoo.runs": ("Run",),
     "zoo.specs": ("DatasetSpec", "DecoderSpec", "EncoderSpec", "ObjectiveSpec"),
-    "zoo.training": ("train",),
+    "zoo.training": ("resume", "train"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

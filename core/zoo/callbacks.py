@@ -1,9 +1,12 @@
-"""What watches a training: the best weights, the history, divergence, and the stop button."""
+"""What watches a training: the best weights, the history, the resume state, divergence, and the stop button."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import importlib.metadata
+import io
+import logging
 import math
 import os
 import signal
@@ -16,14 +19,19 @@ from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
+import torch
+from pytorch_lightning.callbacks import Callback, Checkpoint
 from torch import Tensor
 
-from zoo import checkpoint
+from zoo import checkpoint, resume_state
 from zoo.autoencoder import Autoencoder
-from zoo.errors import TrainingDivergedError, TrainingInterruptedError
+from zoo.errors import CheckpointError, OutputError, TrainingDivergedError, TrainingInterruptedError, printable
+from zoo.files import append, write_atomically
+from zoo.resume_state import Facts
 
 GRACE_SECONDS = 4.0
+
+_log = logging.getLogger("zoo")
 
 
 class KeepBest(Callback):
@@ -40,13 +48,31 @@ class KeepBest(Callback):
         self.autoencoder = autoencoder
         self.metadata = metadata
         self.best = math.inf
+        self.epoch = 0
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         loss = float(trainer.callback_metrics["val_loss"])
         if loss < self.best:
             epoch = trainer.current_epoch + 1
             checkpoint.save(self.path, self.autoencoder, self.metadata.model_copy(update={"epoch": epoch}))
-            self.best = loss
+            self.best, self.epoch = loss, epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "epoch": self.epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best loss so far, if the file still holds the weights that it belongs to.
+
+        A training that was killed after it kept the weights of an epoch, and before it kept that
+        epoch's resume state, leaves later weights: the same come again.
+        """
+        try:
+            kept = checkpoint.read(self.path).metadata.epoch
+        except CheckpointError as error:
+            _log.warning("zoo: %s The next epoch's weights take its place.", error)
+            return
+        if kept == state_dict["epoch"]:
+            self.best, self.epoch = state_dict["best"], state_dict["epoch"]
 
 
 class Divergence(Callback):
@@ -72,12 +98,14 @@ class History(Callback):
 
     Args:
         path: The CSV file.
+        epoch: How many epochs are finished; rows of later ones are dropped.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, epoch: int) -> None:
         self.path = path
-        self.rows: list[dict[str, float]] = []
+        self.row: dict[str, float] = {}
         self.images = 0
+        _keep_rows(path, epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.images = 0
@@ -91,19 +119,25 @@ class History(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         losses = {name: float(loss) for name, loss in sorted(trainer.callback_metrics.items())}
-        row = {
+        self.row = {
             "epoch": trainer.current_epoch + 1,
             **losses,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "images_per_second": round(self.images_per_second, 1),
             "seconds": round(time.perf_counter() - self._started, 3),
         }
-        self.rows.append(row)
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if len(self.rows) == 1:
-                writer.writeheader()
-            writer.writerow(row)
+        self._write_row()
+
+    def _write_row(self) -> None:
+        """Write the row down to the disk: it is there before the resume state that counts on it."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.row)
+        begun = self.path.exists()
+        if not begun:
+            writer.writeheader()
+        writer.writerow(self.row)
+        write = append if begun else write_atomically
+        write(self.path, text.getvalue().encode())
 
     @property
     def images_per_second(self) -> float:
@@ -111,14 +145,88 @@ class History(Callback):
         return self.images / max(self._last_batch - self._started, 1e-9)
 
 
+class KeepState(Checkpoint):
+    """Keep the resume state at the end of each epoch, and the one before it.
+
+    Lightning calls a `Checkpoint` after the others: early stopping has decided then, and the best
+    weights and the history are on the disk.
+
+    Args:
+        directory: Where; None in a process that only helps to train.
+        versions: Of the distributions whose components are trained.
+        epoch: How many epochs are finished.
+    """
+
+    def __init__(self, directory: Path | None, versions: dict[str, str], epoch: int) -> None:
+        self.directory = directory
+        self.versions = versions
+        self.epoch = epoch
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if trainer.strategy.broadcast(self.epoch) != self.epoch:
+            raise OutputError(
+                f"Process {trainer.global_rank} does not find the resume state that the first process found: "
+                "every machine must see the run directory."
+            )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.epoch = trainer.current_epoch + 1
+        trainer.save_checkpoint(resume_state.path_of(self.directory or Path(), self.epoch), weights_only=False)
+        if self.directory:
+            resume_state.prune(self.directory)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        assert trainer.max_epochs
+        facts = Facts(
+            epoch=self.epoch, epochs=trainer.max_epochs, stopped=trainer.should_stop, stack=self._stack(trainer)
+        )
+        checkpoint[resume_state.FACTS] = facts.model_dump()
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        assert trainer.max_epochs
+        facts = Facts.model_validate(checkpoint[resume_state.FACTS])
+        trainer.should_stop = facts.is_over(trainer.max_epochs)  # Lightning would train one epoch more
+        if facts.stopped and not trainer.should_stop:  # more epochs were asked for: patience begins anew
+            for stopping in trainer.early_stopping_callbacks:
+                checkpoint["callbacks"][stopping.state_key]["wait_count"] = 0
+        before, now = facts.stack, self._stack(trainer)
+        changes = [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]
+        if changes and trainer.is_global_zero:
+            _log.warning(
+                "zoo: Not all is as it was: %s. The result may differ in its last bits.", printable(", ".join(changes))
+            )
+
+    def _stack(self, trainer: pl.Trainer) -> dict[str, str]:
+        """Return what decides the last bits of a result, besides the settings."""
+        device = trainer.strategy.root_device
+        names = {"cpu": f"CPU with {torch.backends.cpu.get_cpu_capability()}"}
+        if device.type == "cuda":
+            names["cuda"] = torch.cuda.get_device_name(device)
+        return self.versions | {
+            "torch": torch.__version__,
+            "pytorch-lightning": importlib.metadata.version("pytorch-lightning"),
+            "device": names.get(device.type, device.type),
+            "threads": str(torch.get_num_threads()),
+            "processes": str(trainer.world_size),
+        }
+
+
 class Interruption(Callback):
     """Turn Ctrl-C and SIGTERM into an exception at the next safe point: between two batches.
 
     A second signal, or no safe point within four seconds, ends the process at once; the files of a
     run are written atomically, so nothing that was kept is lost by it.
+
+    Args:
+        advice: How to go on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, advice: str) -> None:
+        self.advice = advice
         self.received: signal.Signals | None = None
 
     @contextlib.contextmanager
@@ -166,8 +274,18 @@ class Interruption(Callback):
 
     def _leave(self) -> None:
         assert self.received is not None
-        print(f"zoo: Stopped by {self.received.name}.", file=sys.stderr, flush=True)
+        print(f"zoo: Stopped by {self.received.name}. {self.advice}", file=sys.stderr, flush=True)
         os._exit(128 + self.received)
+
+
+def _keep_rows(path: Path, count: int) -> None:
+    """Drop the rows of epochs whose resume state was not kept."""
+    if count == 0:
+        path.unlink(missing_ok=True)
+    elif path.exists():
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = file.readlines()
+        write_atomically(path, "".join(lines[: count + 1]).encode())
 
 
 def _require_finite(trainer: pl.Trainer, stage: str, loss: Tensor, step: int) -> None:

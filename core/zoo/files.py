@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and read only if they are files."""
+"""Files written whole or not at all, and down to the disk; read only if they are files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write_atomically(path: Path, content: bytes | bytearray) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _flush_directory(path.parent)
+    flush_directory(path.parent)
 
 
 def _regular_target(path: Path) -> Path:
@@ -61,8 +61,25 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _flush_directory(directory: Path) -> None:
-    """Make a rename survive a power cut; where directories cannot be opened, that is up to the system."""
+def append(path: Path, content: bytes) -> None:
+    """Append to a file, and flush it to the disk.
+
+    Raises:
+        OSError: It could not be written; the file is as it was.
+    """
+    size = path.stat().st_size
+    try:
+        with open(path, "ab") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        os.truncate(path, size)
+        raise
+
+
+def flush_directory(directory: Path) -> None:
+    """Make what was renamed or made in it survive a power cut; where it cannot be opened, that is up to the system."""
     with contextlib.suppress(OSError):
         handle = os.open(directory, os.O_RDONLY)
         try:

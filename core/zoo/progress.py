@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Checkpoint
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -16,8 +16,11 @@ from zoo.callbacks import History
 REFRESH_SECONDS = 0.1
 
 
-class Progress(Callback):
+class Progress(Checkpoint):
     """Show a bar with loss and images/s on a terminal; print one plain line an epoch.
+
+    To Lightning it is a `Checkpoint`, so that it is called after the one that keeps the resume
+    state: an epoch whose line is printed is not lost, whatever happens.
 
     Args:
         history: Its rows are printed.
@@ -51,7 +54,7 @@ class Progress(Callback):
         self.bar.update(self.task, completed=trainer.global_step, description=description, status=status)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        row = self.history.rows[-1]
+        row = self.history.row
         total = trainer.max_epochs
         epoch = f"epoch {row['epoch']:>{len(str(total))}}/{total}"
         losses = f"train loss {row['train_loss']:.5f}  val loss {row['val_loss']:.5f}"

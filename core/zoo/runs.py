@@ -6,26 +6,35 @@ runs/mnist-mlp-1/
   metrics.csv            a row an epoch
   reconstructions.png    originals over reconstructions, from the test split
   curves.png             the losses over the epochs
+  resume/                what an interrupted training goes on from, and the lock that a training holds
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import errno
+import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from zoo.errors import OutputError, printable
+from zoo.files import flush_directory
 
 if TYPE_CHECKING:
     from zoo.autoencoder import Autoencoder
     from zoo.config import RunConfig
 
 RUNS = Path("runs")
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system that has none
+
+_log = logging.getLogger("zoo")
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,14 @@ class Run:
         return self.directory / "curves.png"
 
     @property
+    def resume_directory(self) -> Path:
+        return self.directory / "resume"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.resume_directory / "lock"
+
+    @property
     def history(self) -> list[dict[str, float]]:
         """The rows of metrics.csv, one a finished epoch."""
         with self.metrics_file.open(encoding="utf-8", newline="") as file:
@@ -82,7 +99,7 @@ class Run:
 
 @contextlib.contextmanager
 def new_run(output: str | os.PathLike[str] | None, config: RunConfig) -> Iterator[Run]:
-    """Make the directory of a new run, and take it away again if the body fails before using it.
+    """Make and lock the directory of a new run, and take it away again if the body fails before using it.
 
     Args:
         output: The directory; it may exist if it is empty. By default the first free one of
@@ -92,23 +109,27 @@ def new_run(output: str | os.PathLike[str] | None, config: RunConfig) -> Iterato
     Raises:
         OutputError: The directory is not empty, is a file, or cannot be written.
     """
-    path = Path(output) if output is not None else None
-    try:
-        made, directory = _make(path) if path else (True, _make_numbered(config))
-        if not os.access(directory, os.W_OK | os.X_OK):
-            raise PermissionError(0, "Permission denied", str(directory))
-    except OSError as error:
-        where = printable(error.filename or path)
-        raise OutputError(
-            f"Cannot make the run directory {where}: {error.strerror}. Choose another --output."
-        ) from error
-    try:
-        yield Run(directory)
-    except BaseException:
-        if made:
-            with contextlib.suppress(OSError):  # not empty: something was kept
-                directory.rmdir()
-        raise
+    with _as_output_error(output):
+        made, run = _make(Path(output)) if output is not None else (True, _make_numbered(config))
+        _require_unused(run)
+    with _held(run, made):
+        _require_unused(run)  # nor has it been used a moment ago
+        yield run
+
+
+@contextlib.contextmanager
+def begun_run(output: str | os.PathLike[str]) -> Iterator[Run]:
+    """Lock the directory of a run that was begun; where none was, it is that of a new run.
+
+    Raises:
+        OutputError: The directory is in use, holds something else, or cannot be written.
+    """
+    with _as_output_error(output):
+        made, run = _make(Path(output))
+        if not run.config_file.exists():
+            _require_unused(run)
+    with _held(run, made):
+        yield run
 
 
 def is_first_process() -> bool:
@@ -124,23 +145,117 @@ def is_first_process() -> bool:
     return (slurm or "0") == "0"
 
 
-def _make(path: Path) -> tuple[bool, Path]:
-    if path.is_dir():
-        if any(path.iterdir()):
-            raise OutputError(f"{printable(path)} exists and is not empty: choose another --output.")
-        return False, path
-    if path.exists():
+@contextlib.contextmanager
+def _as_output_error(output: str | os.PathLike[str] | None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = printable(error.filename or output)
+        raise OutputError(
+            f"Cannot make the run directory {where}: {error.strerror}. Choose another --output."
+        ) from error
+
+
+def _make(path: Path) -> tuple[bool, Run]:
+    """Return a run, and whether its directory was made for it."""
+    made = not path.is_dir()
+    if made and path.exists():
         raise OutputError(f"{printable(path)} is a file, not a directory: choose another --output.")
-    path.mkdir(parents=True)
-    return True, path
+    if made:
+        path.mkdir(parents=True, exist_ok=True)
+        flush_directory(path.parent)
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise PermissionError(0, "Permission denied", str(path))
+    return made, Run(path)
 
 
-def _make_numbered(config: RunConfig) -> Path:
+def _make_numbered(config: RunConfig) -> Run:
     stem = "-".join(part.name.replace(":", "-") for part in (config.dataset, config.encoder))
     RUNS.mkdir(exist_ok=True)
     for number in count(1):
         with contextlib.suppress(FileExistsError):
             directory = RUNS / f"{stem}-{number}"
             directory.mkdir()
-            return directory
+            flush_directory(RUNS)
+            return Run(directory)
     raise AssertionError("unreachable")
+
+
+def _is_unused(run: Run) -> bool:
+    """Say whether there is nothing in the directory but what a run leaves that was killed before it began."""
+    names = {name for name in os.listdir(run.directory) if not fnmatch(name, f".{run.config_file.name}.*.tmp")}
+    return not names or (names == {run.resume_directory.name} and set(os.listdir(run.resume_directory)) <= {"lock"})
+
+
+def _require_unused(run: Run) -> None:
+    if _is_unused(run):
+        return
+    name = printable(run.directory)
+    if not run.config_file.exists():
+        raise OutputError(f"{name} exists and is not empty: choose another --output.")
+    if run.lock_file.exists():
+        with _locked(run):  # or this says who holds it
+            pass
+    raise OutputError(f"{name} holds a run. To go on with it: zoo resume {name}. For another, choose another --output.")
+
+
+@contextlib.contextmanager
+def _held(run: Run, made: bool) -> Iterator[None]:
+    """Hold the run's lock; if the body fails before using the directory, leave it as it was."""
+    with _locked(run):
+        _sweep(run)
+        try:
+            yield
+        except BaseException:
+            if _is_unused(run):
+                with contextlib.suppress(OSError):
+                    run.lock_file.unlink()
+                    run.resume_directory.rmdir()
+                    if made:
+                        run.directory.rmdir()
+            raise
+
+
+@contextlib.contextmanager
+def _locked(run: Run) -> Iterator[None]:
+    """Hold the run's lock. The kernel lets go of it when the process ends, however it ends.
+
+    Raises:
+        OutputError: Another process holds it.
+    """
+    with _as_output_error(run.directory):
+        file = _lock(run)
+    with file:
+        yield
+
+
+def _lock(run: Run) -> IO[str]:
+    run.resume_directory.mkdir(exist_ok=True)
+    with contextlib.ExitStack() as closing:
+        file = closing.enter_context(run.lock_file.open("a+", encoding="ascii"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            owner = file.read()
+            who = f"process {owner}" if owner.isdigit() else "another process"
+            raise OutputError(f"{printable(run.directory)} is in use: {who} is training in it.") from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            _log.warning("zoo: %s is on a file system without locks: train there once at a time.", run.directory)
+        if not run.lock_file.exists() or not os.path.samestat(os.fstat(file.fileno()), os.stat(run.lock_file)):
+            return _lock(run)  # its last owner took it away a moment ago
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        closing.pop_all()
+        return file
+
+
+def _sweep(run: Run) -> None:
+    """Remove the temporary files that a killed process left."""
+    kept = (run.config_file, run.checkpoint, run.metrics_file, run.reconstructions_picture, run.curves_picture)
+    for file in (*kept, run.resume_directory / "epoch-*"):
+        for stale in file.parent.glob(f".{file.name}.*.tmp"):
+            stale.unlink()

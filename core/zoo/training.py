@@ -19,18 +19,27 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, ReduceLROnPlateau
 
-from zoo import checkpoint
+from zoo import checkpoint, resume_state
 from zoo.autoencoder import Autoencoder, build, dry_run, image_shape_of
-from zoo.callbacks import Divergence, History, Interruption, KeepBest
-from zoo.config import RunConfig, resolve
-from zoo.data import derive_seed, evaluation_loader, load_split, split_validation, training_loader
-from zoo.errors import ConfigError, MissingDependencyError, TrainingDivergedError, TrainingInterruptedError, printable
+from zoo.callbacks import Divergence, History, Interruption, KeepBest, KeepState
+from zoo.config import RunConfig, read_config, resolve
+from zoo.data import ImageDataset, derive_seed, evaluation_loader, load_split, split_validation, training_loader
+from zoo.errors import (
+    ConfigError,
+    MissingDependencyError,
+    OutputError,
+    TrainingDivergedError,
+    TrainingInterruptedError,
+    UsageError,
+    printable,
+)
 from zoo.evaluation import reconstruction_metrics
 from zoo.files import write_atomically
 from zoo.pictures import reconstruction_grid, training_curves
 from zoo.progress import Progress
 from zoo.registry import Component, installed
-from zoo.runs import Run, is_first_process, new_run
+from zoo.resume_state import ResumeState, SafetensorsIO
+from zoo.runs import Run, begun_run, is_first_process, new_run
 from zoo.specs import KINDS, Kind
 
 LoggerName = Literal["tensorboard"]
@@ -49,6 +58,7 @@ class LitAutoencoder(pl.LightningModule):
         self.autoencoder = autoencoder
         self.config = config
         self.losses = torch.compile(autoencoder) if config.compile else autoencoder
+        self.steps_before: int | None = None  # how many the training that goes on was to have
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, _ = batch
@@ -63,11 +73,21 @@ class LitAutoencoder(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         config = self.config
-        # Lightning cannot clip the scaled gradients of 16-mixed inside a fused optimizer.
-        fused = not (config.precision == "16-mixed" and config.gradient_clip)
+        # Lightning refuses to clip gradients of mixed precision for a fused optimizer, which may unscale them itself.
+        fused = config.precision == "32-true" or not config.gradient_clip
         optimizer = torch.optim.Adam(self.parameters(), lr=config.lr, fused=fused)
-        steps = int(self.trainer.estimated_stepping_batches)
-        return [optimizer], _schedules(optimizer, config, steps)
+        return [optimizer], _schedules(optimizer, config, self.trainer)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["steps"] = self.trainer.estimated_stepping_batches
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.steps_before = checkpoint["steps"]
+
+    def on_train_start(self) -> None:
+        longer = self.steps_before not in (None, self.trainer.estimated_stepping_batches)
+        if longer and self.config.scheduler != "plateau":  # which does not follow from the number of steps
+            _reschedule(self.trainer, self.config)
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(derive_seed(self.config.seed, "train", self.current_epoch, self.global_rank))
@@ -84,6 +104,7 @@ def train(
     config: RunConfig | None = None,
     *,
     output: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     quiet: bool = False,
     logger: LoggerName | None = None,
     **settings: Any,
@@ -96,46 +117,92 @@ def train(
     Args:
         config: A whole config, as `resolve` or another run gives it.
         output: The run directory; by default the first free one under `runs/`.
+        resume: Go on with the run in `output` where it stopped; where none was begun, begin it.
         quiet: Print nothing.
         logger: A second log beside metrics.csv.
         settings: Fields of `RunConfig`, over those of `config`.
 
     Raises:
-        UsageError: A setting is wrong, the parts do not fit together, or the output is in use.
+        UsageError: A setting is wrong or not that of the begun run, the parts do not fit together,
+            or the output is in use.
         DatasetError: The dataset's files cannot be had.
+        CheckpointError: What the training should go on from is damaged.
         TrainingDivergedError: The loss became NaN or infinite; the best weights so far are kept.
-        TrainingInterruptedError: Ctrl-C or SIGTERM came; the best weights so far are kept.
+        TrainingInterruptedError: Ctrl-C or SIGTERM came; `resume` goes on.
     """
     config = resolve((config.model_dump() if config else {}) | settings)
     if logger == "tensorboard":
         _require_tensorboard()
-    if not is_first_process():
-        return fit(config, None, quiet=True)
-    with new_run(output, config) as run:
-        return fit(config, run, quiet=quiet, logger=logger)
+    if resume:
+        if output is None:
+            raise UsageError("Going on with a run needs its directory: --output DIR.")
+        return _go_on(config, Path(output), quiet=quiet, logger=logger)
+    with contextlib.nullcontext() if not is_first_process() else new_run(output, config) as run:
+        return fit(config, run, None, quiet=quiet, logger=logger)
 
 
-def fit(config: RunConfig, run: Run | None, *, quiet: bool, logger: LoggerName | None = None) -> Run:
+def resume(
+    run: str | os.PathLike[str],
+    *,
+    epochs: int | None = None,
+    quiet: bool = False,
+    logger: LoggerName | None = None,
+) -> Run:
+    """Go on with a run where it stopped, as if it never had: `zoo resume RUN`.
+
+    Args:
+        run: The run directory.
+        epochs: Train up to this many epochs in all, where that is more than the run was to have.
+            From there on the learning rate is what it would be in a run of that many epochs.
+        quiet: Print nothing.
+        logger: A second log beside metrics.csv.
+
+    Raises:
+        As `train`.
+    """
+    directory = Path(run)
+    if not (directory / "config.json").is_file():
+        raise OutputError(f"{printable(directory)} is not the directory of a run: it holds no config.json.")
+    settings = read_config(directory / "config.json")
+    if epochs is not None:
+        settings["epochs"] = epochs
+    return _go_on(resolve(settings), directory, quiet=quiet, logger=logger)
+
+
+def fit(
+    config: RunConfig, run: Run | None, state: ResumeState | None, *, quiet: bool, logger: LoggerName | None = None
+) -> Run:
     """Train as the config says, into the run's directory; a process without one only helps to train."""
     components: dict[Kind, Component] = {kind: installed().get(kind, config.component(kind).name) for kind in KINDS}
     autoencoder = build(config, components, image_shape_of(components["dataset"]))
     dry_run(autoencoder, components)
     images = load_split(components["dataset"], config.dataset.options, "train")
     train_set, validation_set = split_validation(images, config.validation_fraction, config.seed)
+    # Used only when all is trained; but that its files are damaged is better heard of now.
+    test_set = load_split(components["dataset"], config.dataset.options, "test")
+    model = LitAutoencoder(autoencoder, config)
+    epoch = 0
+    if state:
+        state.require_fit(model)
+        epoch = state.facts.epoch
 
-    interruption = Interruption()
+    interruption = Interruption(f"To go on: zoo resume {run.directory}" if run else "")
     callbacks: list[Callback] = [interruption, Divergence()]
     loggers: list[Logger] = []
     if run:
+        resume_state.prune(run.resume_directory)
         blank = checkpoint.new_metadata(config, components, autoencoder.image_shape, epoch=0)
-        history = History(run.metrics_file)
+        history = History(run.metrics_file, epoch)
         callbacks += [KeepBest(run.checkpoint, autoencoder, blank), history]
-        callbacks += [] if quiet else [Progress(history)]
         loggers += [_tensorboard(run.directory)] if logger == "tensorboard" else []
     if config.ema:
         callbacks.append(EMAWeightAveraging(decay=config.ema))  # after KeepBest, which keeps the average
     if config.early_stopping:
         callbacks.append(EarlyStopping("val_loss", patience=config.early_stopping))
+    versions = {component.plugin.distribution: component.plugin.version for component in components.values()}
+    callbacks.append(KeepState(run.resume_directory if run else None, versions, epoch))
+    if run and not quiet:
+        callbacks.append(Progress(history))
 
     with interruption.watching(), _lightning_keeps_quiet(), torch.random.fork_rng():
         trainer = _trainer(config, callbacks, loggers)
@@ -144,31 +211,91 @@ def fit(config: RunConfig, run: Run | None, *, quiet: bool, logger: LoggerName |
         validation_loader = evaluation_loader(validation_set, *ranks)
         if run:
             write_atomically(run.config_file, config.to_json().encode())
-        model = LitAutoencoder(autoencoder, config)
         try:
-            trainer.fit(model, train_loader, validation_loader)
+            trainer.fit(model, train_loader, validation_loader, ckpt_path=state.path if state else None)
         except TrainingDivergedError as error:
             raise TrainingDivergedError(f"{error} {_kept(run)}") from error
         except Exception as error:  # the stop itself, or another process that stopped a moment earlier
             if interruption.received is None:
                 raise
             where = f"Stopped by {interruption.received.name} in epoch {trainer.current_epoch + 1}."
-            raise TrainingInterruptedError(f"{where} {_kept(run)}", interruption.received) from error
+            raise TrainingInterruptedError(f"{where} {interruption.advice}", interruption.received) from error
         run = Run(Path(trainer.strategy.broadcast(str(run.directory) if run else "")))
     if trainer.is_global_zero:
-        _finish(run, components["dataset"], trainer.strategy.root_device)
+        _finish(run, config, test_set, trainer.strategy.root_device)
     return run
 
 
-def _finish(run: Run, dataset: Component, device: torch.device) -> None:
-    """Evaluate the best weights on the test split, note the metrics with them, and draw the pictures."""
+def _go_on(config: RunConfig, directory: Path, *, quiet: bool, logger: LoggerName | None) -> Run:
+    """Go on with the run in a directory; where none was begun, begin it."""
+    first = is_first_process()
+    with begun_run(directory) if first else contextlib.nullcontext(Run(directory)) as run:
+        if run.config_file.exists():
+            _require_same_settings(config, run)
+        state = resume_state.latest(run.resume_directory)
+        if state and _is_finished(run, config, state):
+            if first and not quiet:
+                print(_finished(run, config, state))
+            return run
+        if state and first and not quiet:
+            print(f"goes on after epoch {state.facts.epoch}/{config.epochs}")
+        return fit(config, run if first else None, state, quiet=quiet, logger=logger)
+
+
+def _is_finished(run: Run, config: RunConfig, state: ResumeState) -> bool:
+    """Say whether all is trained, tested and drawn, for as many epochs as are asked for."""
+    if not state.facts.is_over(config.epochs):
+        return False
+    best = checkpoint.read(run.checkpoint).metadata
+    return best.config == config and best.test_metrics is not None
+
+
+def _finished(run: Run, config: RunConfig, state: ResumeState) -> str:
+    name, epoch = printable(run.directory), state.facts.epoch
+    how = f"it stopped early after epoch {epoch}" if epoch < config.epochs else "all its epochs are trained"
+    return f"{name} is finished: {how}. To train on: zoo resume {name} --epochs {2 * config.epochs}"
+
+
+def _require_same_settings(config: RunConfig, run: Run) -> None:
+    """Refuse settings that are not those of a begun run; more epochs are welcome.
+
+    Raises:
+        ConfigError: Some differ.
+        UsageError: The run's config cannot be read.
+    """
+    begun, wanted = _flat(resolve(read_config(run.config_file))), _flat(config)
+    begun["epochs"] = max(begun["epochs"], wanted["epochs"])
+    differing = [name for name in begun.keys() & wanted.keys() if begun[name] != wanted[name]]
+    if differing:
+        settings = "; ".join(f"{name}={begun[name]}, not {wanted[name]}" for name in sorted(differing))
+        raise ConfigError(
+            f"{printable(run.directory)} was begun with {printable(settings, 400)}. "
+            "Only more --epochs can be asked for; for other settings choose another --output."
+        )
+
+
+def _flat(config: RunConfig) -> dict[str, Any]:
+    """Return the settings by the names that they are set by: `lr`, `encoder`, `encoder.hidden`."""
+    settings = config.model_dump(mode="json")
+    for kind in KINDS:
+        part = settings[kind]
+        settings[kind] = part["name"]
+        settings |= {f"{kind}.{option}": value for option, value in part["options"].items()}
+    return settings
+
+
+def _finish(run: Run, config: RunConfig, test_set: ImageDataset, device: torch.device) -> None:
+    """Evaluate the best weights on the test split, draw the pictures, and note the metrics with the weights.
+
+    The metrics come last: a run that has them is finished.
+    """
     best = checkpoint.read(run.checkpoint)
     autoencoder = best.build().to(device)
-    test_set = load_split(dataset, best.metadata.config.dataset.options, "test")
     metrics = reconstruction_metrics(autoencoder, test_set)
-    checkpoint.save(run.checkpoint, autoencoder, best.metadata.model_copy(update={"test_metrics": metrics}))
     reconstruction_grid(autoencoder, test_set, run.reconstructions_picture)
     training_curves(run.history, run.curves_picture)
+    facts = {"config": config, "test_metrics": metrics}
+    checkpoint.save(run.checkpoint, autoencoder, best.metadata.model_copy(update=facts))
 
 
 def _trainer(config: RunConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
@@ -193,7 +320,7 @@ def _trainer(config: RunConfig, callbacks: list[Callback], loggers: list[Logger]
             log_every_n_steps=1,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
-            enable_checkpointing=False,
+            plugins=[SafetensorsIO()],
             enable_progress_bar=False,
             enable_model_summary=False,
         )
@@ -201,8 +328,9 @@ def _trainer(config: RunConfig, callbacks: list[Callback], loggers: list[Logger]
         raise ConfigError(f"Lightning refuses these settings: {printable(error)}") from error
 
 
-def _schedules(optimizer: torch.optim.Optimizer, config: RunConfig, steps: int) -> list[dict[str, Any]]:
+def _schedules(optimizer: torch.optim.Optimizer, config: RunConfig, trainer: pl.Trainer) -> list[dict[str, Any]]:
     """Return the learning-rate schedules, which multiply where there are two."""
+    steps = int(trainer.estimated_stepping_batches)
     schedules: list[dict[str, Any]] = []
     if config.scheduler == "one-cycle":
         rising = 0.3 if config.warmup is None else config.warmup
@@ -215,8 +343,24 @@ def _schedules(optimizer: torch.optim.Optimizer, config: RunConfig, steps: int) 
         schedules.append({"scheduler": CosineAnnealingLR(optimizer, steps), "interval": "step"})
     if config.scheduler == "plateau":
         plateau = ReduceLROnPlateau(optimizer, factor=0.5, patience=2)
-        schedules.append({"scheduler": plateau, "interval": "epoch", "monitor": "val_loss"})
+        # At an epoch's last step: one of interval "epoch" would come after the resume state is kept.
+        last = trainer.num_training_batches
+        schedules.append({"scheduler": plateau, "interval": "step", "frequency": last, "monitor": "val_loss"})
     return schedules
+
+
+def _reschedule(trainer: pl.Trainer, config: RunConfig) -> None:
+    """Put the schedules where those of a training of this many steps would be by now."""
+    stand_in = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=config.lr)
+    schedules = [schedule["scheduler"] for schedule in _schedules(stand_in, config, trainer)]
+    for _ in range(trainer.global_step):
+        stand_in.step()  # without gradients: schedules only ask that it comes first
+        for schedule in schedules:
+            schedule.step()
+    for current, schedule in zip(trainer.lr_scheduler_configs, schedules, strict=True):
+        current.scheduler.load_state_dict(schedule.state_dict())
+    for group, wanted in zip(trainer.optimizers[0].param_groups, stand_in.param_groups, strict=True):
+        group.update(lr=wanted["lr"], betas=wanted["betas"])  # one-cycle has momentum follow, too
 
 
 def _require_tensorboard() -> None:

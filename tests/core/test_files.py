@@ -1,16 +1,25 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all, whichever call of the system fails."""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from zoo import write_atomically
+import zoo
+from zoo import checkpoint, resume_state, tensor_file, write_atomically
+from zoo.autoencoder import build
+from zoo.files import append
+from zoo.resume_state import SafetensorsIO
+from zoo.specs import KINDS
 
 
 @pytest.fixture
@@ -83,6 +92,130 @@ def test_what_is_no_file_is_never_replaced_by_one(tmp_path: Path, through_a_link
         write_atomically(tmp_path / ("link" if through_a_link else "fifo"), b"new")
     assert (tmp_path / "fifo").is_fifo()
     assert (tmp_path / "link").is_symlink()
+
+
+class FailingSystem:
+    """Makes the n-th call fail that a save makes of the system: open, write, fchmod, fsync, rename or close."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[str] = []
+        self.number, self.error = -1, 0
+        for name in ("open", "fchmod", "fsync", "replace"):
+            monkeypatch.setattr(os, name, self._failing(name, getattr(os, name)))
+        monkeypatch.setattr(zoo.files, "open", self._open, raising=False)
+
+    def fail(self, number: int, error: int) -> None:
+        self.calls, self.number, self.error = [], number, error
+
+    def _failing(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def fail_or_call(*arguments: Any, **options: Any) -> Any:
+            self.calls.append(name)
+            if len(self.calls) - 1 == self.number:
+                raise OSError(self.error, os.strerror(self.error))
+            return call(*arguments, **options)
+
+        return fail_or_call
+
+    def _open(self, file: Any, mode: str) -> Any:
+        return FailingFile(io.FileIO(file, mode), self)
+
+
+class FailingFile:
+    """A file whose write is cut short when it fails, as on a full disk."""
+
+    def __init__(self, file: Any, system: FailingSystem) -> None:
+        self._file = file
+        self.flush, self.fileno = file.flush, file.fileno
+        self._write_half = lambda content: file.write(content[: len(content) // 2])
+        self._write = system._failing("write", file.write)
+        self._close = system._failing("close", file.close)
+
+    def write(self, content: bytes) -> None:
+        try:
+            self._write(content)
+        except OSError:
+            self._write_half(content)
+            raise
+
+    def __enter__(self) -> FailingFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._close()
+        finally:
+            self._file.close()
+
+
+def _save_bytes(path: Path, number: int) -> None:
+    write_atomically(path, bytes([number]) * 100_000)
+
+
+def _save_checkpoint(path: Path, number: int) -> None:
+    config = zoo.resolve({"encoder": "mlp", "dataset": "tiny", "seed": number})
+    components = {kind: zoo.installed().get(kind, config.component(kind).name) for kind in KINDS}
+    model = build(config, components, (1, 16, 16))
+    checkpoint.save(path, model, checkpoint.new_metadata(config, components, (1, 16, 16), epoch=number))
+
+
+def _save_state(path: Path, number: int) -> None:
+    SafetensorsIO().save_checkpoint({"weights": torch.full((1000,), float(number))}, path)
+
+
+def _append_row(path: Path, number: int) -> None:
+    if number == 0:
+        write_atomically(path, b"header\r\n")
+    append(path, f"{number},1.0\r\n".encode())
+
+
+def _content(kind: tensor_file.FileKind) -> Callable[[Path], Any]:
+    def read(path: Path) -> Any:
+        record, tensors = tensor_file.read(kind, path)
+        return record, {name: tensor.tolist() for name, tensor in tensors.items()}
+
+    return read
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC], ids=errno.errorcode.get)
+@pytest.mark.parametrize(
+    ("save", "read"),
+    [
+        (_save_bytes, Path.read_bytes),
+        (_save_checkpoint, _content(checkpoint.KIND)),
+        (_save_state, _content(resume_state.KIND)),
+        (_append_row, Path.read_bytes),
+    ],
+    ids=["bytes", "checkpoint", "resume state", "row"],
+)
+def test_whichever_call_fails_the_old_file_or_the_new_one_is_whole(
+    save: Callable[[Path, int], None],
+    read: Callable[[Path], Any],
+    error: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "file"
+    save(path, 0)
+    old_bytes, old = path.read_bytes(), read(path)
+    system = FailingSystem(monkeypatch)
+    save(path, 1)
+    calls, new = list(system.calls), read(path)
+    assert {"write", "fsync", "close"} <= set(calls)
+    assert old != new
+
+    for number, name in enumerate(calls):
+        path.write_bytes(old_bytes)
+        system.fail(number, error)
+        failed = None
+        try:
+            save(path, 1)
+        except OSError as raised:
+            failed = raised.errno
+        assert system.calls[number] == name
+        assert failed in (error, None)
+        assert read(path) == (old if failed else new)
+        assert failed or number > calls.index("replace")  # what fails after it only hurries the disk
+        assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("path", ["missing/file", "plain/file"])

@@ -1,11 +1,15 @@
 """Ctrl-C and SIGTERM: the prompt comes back, and what was finished is kept."""
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+
+from zoo import callbacks
 
 ZOO = str(Path(sys.executable).with_name("zoo"))
 ENDLESS = ["train", "--encoder", "mlp", "--dataset", "tiny", "--epochs", "100000", "--output", "run"]
@@ -32,12 +36,12 @@ def test_a_signal_ends_training_and_the_best_epoch_is_kept(
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == status
     assert stderr.startswith(f"zoo: Stopped by {number.name} in epoch ")
-    assert stderr.endswith(". The best epoch so far is kept: zoo eval run\n")
+    assert stderr.endswith(". To go on: zoo resume run\n")
     assert stderr.count("\n") == 1
     assert run_zoo("eval", "run").status == 0
 
 
-def test_a_signal_before_the_first_epoch_ends_says_that_nothing_is_kept(tmp_path, zoo_environment):
+def test_a_signal_before_the_first_epoch_ends_says_how_to_go_on(tmp_path, zoo_environment):
     huge = ("--set", "encoder.hidden=4096,4096,4096,4096", "--batch-size", "1")
     process = subprocess.Popen(
         [ZOO, *ENDLESS, *huge], cwd=tmp_path, env=zoo_environment, text=True,
@@ -48,4 +52,25 @@ def test_a_signal_before_the_first_epoch_ends_says_that_nothing_is_kept(tmp_path
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert stderr == "zoo: Stopped by SIGINT in epoch 1. No epoch was finished, so no weights are kept.\n"
+    assert stderr == "zoo: Stopped by SIGINT in epoch 1. To go on: zoo resume run\n"
+
+
+def test_a_second_signal_leaves_at_once(monkeypatch):
+    left = []
+    monkeypatch.setattr(os, "_exit", left.append)
+    monkeypatch.setattr(callbacks, "GRACE_SECONDS", 1_000_000)
+    with callbacks.Interruption("").watching():
+        os.kill(os.getpid(), signal.SIGINT)
+        assert left == []
+        os.kill(os.getpid(), signal.SIGINT)
+    assert left == [130]
+
+
+def test_without_a_safe_point_the_grace_ends_and_it_says_how_to_go_on(monkeypatch, capsys):
+    left = threading.Event()
+    monkeypatch.setattr(os, "_exit", lambda _: left.set())
+    monkeypatch.setattr(callbacks, "GRACE_SECONDS", 0)
+    with callbacks.Interruption("To go on: zoo resume run").watching():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert left.wait(timeout=60)
+    assert capsys.readouterr().err == "zoo: Stopped by SIGTERM. To go on: zoo resume run\n"

@@ -10,6 +10,7 @@ import torch
 import zoo
 import zoo.training
 from zoo import checkpoint
+from zoo.data import ImageDataset
 
 SETTINGS = {"encoder": "mlp", "dataset": "tiny", "batch_size": 64, "epochs": 2, "accelerator": "cpu"}
 
@@ -27,7 +28,7 @@ def weights(run):
 def test_a_run_leaves_what_its_documentation_lists(train):
     run = train()
     names = {path.name for path in run.directory.iterdir()}
-    assert names == {"config.json", "model.safetensors", "metrics.csv", "reconstructions.png", "curves.png"}
+    assert names == {"config.json", "model.safetensors", "metrics.csv", "reconstructions.png", "curves.png", "resume"}
 
 
 def test_the_history_has_a_row_an_epoch(train):
@@ -69,22 +70,39 @@ def test_training_leaves_the_global_random_state_alone(train):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_test_split_is_read_only_after_training(train, monkeypatch):
-    events = []
-    load_split, finish = zoo.training.load_split, zoo.training._finish
+@pytest.fixture
+def spoil_the_test_split(monkeypatch):
+    """Return what replaces the test split, when it is read, by what a function makes of it."""
+    load_split = zoo.training.load_split
 
-    def read(component, options, split):
-        events.append(split)
-        return load_split(component, options, split)
+    def spoil(change):
+        def read(component, options, split):
+            images = load_split(component, options, split)
+            return change(images) if split == "test" else images
 
-    def finished(*arguments):
-        events.append("trained")
-        finish(*arguments)
+        monkeypatch.setattr(zoo.training, "load_split", read)
 
-    monkeypatch.setattr(zoo.training, "load_split", read)
-    monkeypatch.setattr(zoo.training, "_finish", finished)
-    train()
-    assert events == ["train", "trained", "test"]
+    return spoil
+
+
+def test_the_test_images_decide_nothing_but_the_test_metrics(train, spoil_the_test_split):
+    plain = train()
+    spoil_the_test_split(lambda images: ImageDataset(255 - images.images, images.labels))
+    spoiled = train()
+    assert weights(spoiled).keys() == weights(plain).keys()
+    assert all(torch.equal(tensor, weights(plain)[name]) for name, tensor in weights(spoiled).items())
+    assert [row["val_loss"] for row in spoiled.history] == [row["val_loss"] for row in plain.history]
+    assert spoiled.test_metrics["mse"] > 2 * plain.test_metrics["mse"]
+
+
+def test_a_test_split_that_cannot_be_read_is_heard_of_before_training(train, spoil_the_test_split, tmp_path):
+    def fail(images):
+        raise zoo.DatasetError("the test images are damaged")
+
+    spoil_the_test_split(fail)
+    with pytest.raises(zoo.DatasetError, match="damaged"):
+        train()
+    assert not list(tmp_path.iterdir())
 
 
 def lr(run):

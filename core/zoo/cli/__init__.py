@@ -19,6 +19,7 @@ from zoo.cli.listing import list_components
 from zoo.cli.new_plugin import new_plugin
 from zoo.cli.plugins import plugins
 from zoo.cli.reconstruct import reconstruct
+from zoo.cli.resume import resume
 from zoo.cli.train import train
 from zoo.errors import TrainingInterruptedError, UsageError, ZooError, printable
 from zoo.runs import is_first_process
@@ -41,7 +42,7 @@ def app(no_plugins: bool) -> None:
         os.environ["ZOO_NO_PLUGINS"] = "1"
 
 
-for _command in (train, evaluate, reconstruct, list_components, info, plugins, check, new_plugin):
+for _command in (train, resume, evaluate, reconstruct, list_components, info, plugins, check, new_plugin):
     app.add_command(_command)
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from zoo.runs import Run
 
 
+logger_option = click.option("--logger", type=click.Choice(["tensorboard"]), help="A second log beside metrics.csv.")
+quiet_option = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+
+
 class _TrainCommand(click.Command):
     """Adds a flag for each field of `RunConfig`, when they are first needed: pydantic takes a while."""
 
@@ -40,12 +44,15 @@ class _TrainCommand(click.Command):
 @click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path),
               help="Settings to start from, such as a run's config.json; flags go over them.")  # fmt: skip
 @click.option("--output", metavar="DIR", help="Run directory; by default a new one under runs/.")
-@click.option("--logger", type=click.Choice(["tensorboard"]), help="A second log beside metrics.csv.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --output where it stopped, if it was begun.")
+@logger_option
+@quiet_option
 def train(
+    *,
     assignments: tuple[str, ...],
     config_file: Path | None,
     output: str | None,
+    resume: bool,
     logger: typing.Literal["tensorboard"] | None,
     quiet: bool,
     **flags: Any,
@@ -59,9 +66,9 @@ def train(
         config = resolve(_with_options(settings, assignments))
 
         from zoo.training import train as train_run
-    run = train_run(config, output=output, quiet=quiet, logger=logger)
+    run = train_run(config, output=output, resume=resume, quiet=quiet, logger=logger)
     if not quiet:
-        _report(run)
+        report(run)
 
 
 def _with_options(settings: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
@@ -107,7 +114,8 @@ def _metavar(field: FieldInfo) -> str:
     return "N" if "int" in text else "X" if "float" in text else "NAME"
 
 
-def _report(run: Run) -> None:
+def report(run: Run) -> None:
+    """Print what a finished training has left."""
     from zoo.runs import is_first_process
 
     if not is_first_process():
