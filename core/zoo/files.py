@@ -1,4 +1,4 @@
-"""Files written whole or not at all and down to the disk, and read only if they are files."""
+"""Files written whole or not at all, and down to the disk; read only if they are files."""
 
 from __future__ import annotations
 
