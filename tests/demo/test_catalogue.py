@@ -224,7 +224,10 @@ def rename(run: Path, kind: str) -> None:
     checkpoint = checkpoints.read(run)
     record = checkpoints.ComponentRecord(name="patch", distribution="zoo-patch", version="1.0")
     components = checkpoint.metadata.components | {kind: record}
-    metadata = checkpoint.metadata.model_copy(update={"components": components})
+    config = checkpoint.metadata.config
+    part = config.component(kind).model_copy(update={"name": "patch", "options": {}})
+    config = config.model_copy(update={kind: part})
+    metadata = checkpoint.metadata.model_copy(update={"components": components, "config": config})
     checkpoints.save(checkpoint.path, checkpoint.build(), metadata)
 
 

@@ -159,7 +159,7 @@ def seen_during(action: Callable[[], None], readable: set[str], harmless: set[st
             path, _, flags = arguments
             if flags & WRITING:
                 events.add(f"open for writing: {path!r}")
-            elif readable and path not in readable:
+            elif readable and path not in readable and not isinstance(path, int):  # what is open was seen by its name
                 events.add(f"open: {path!r}")
         else:
             events.add(f"{event}: {arguments!r:.100}")

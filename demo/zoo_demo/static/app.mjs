@@ -64,8 +64,8 @@ class App extends EventTarget {
     const median = await model.median();
     if (this.model !== model) return;
     this.latent = median;
-    this.status.textContent = "";
     await this.#show(this.tab);
+    if (this.model === model) this.status.textContent = "";
   }
 
   /** Set the shared latent; the tabs follow. */

@@ -14,6 +14,7 @@ from conftest import write_distribution
 from zoo.testing import CHECKS
 
 OBJECTIVE_CHECKS = [check.name for check in CHECKS if "objective" in check.kinds]
+DECODER_CHECKS = [check.name for check in CHECKS if "decoder" in check.kinds]
 DATASET_CHECKS = [check.name for check in CHECKS if "dataset" in check.kinds]
 
 PLUGIN = """
@@ -153,6 +154,7 @@ def results(site, tmp_path_factory, zoo_environment):
 
 def test_there_is_a_test_for_each_component_and_check(results):
     expected = {f"objective-diverging-{check}" for check in OBJECTIVE_CHECKS}
+    expected |= {f"decoder-fourier-{check}" for check in DECODER_CHECKS}
     for dataset in ("tiny", "tiny-colour", "tiny-small"):
         expected |= {f"dataset-{dataset}-{check}" for check in DATASET_CHECKS}
     assert set(results["tiny"]) == expected
