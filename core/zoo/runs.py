@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
-import fcntl
 import logging
 import os
 from collections.abc import Iterator
@@ -230,6 +229,8 @@ def _locked(run: Run) -> Iterator[None]:
 
 
 def _lock(run: Run) -> IO[str]:
+    import fcntl  # which Windows lacks: there, what does not train still works
+
     run.resume_directory.mkdir(exist_ok=True)
     with contextlib.ExitStack() as closing:
         file = closing.enter_context(run.lock_file.open("a+", encoding="ascii"))
