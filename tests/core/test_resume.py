@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,8 @@ import torch
 import zoo
 import zoo.training
 from zoo import Run, checkpoint
-from zoo.callbacks import KeepBest
+from zoo.callbacks import KeepBest, KeepState
+from zoo.resume_state import FACTS, Facts
 from zoo.runs import new_run
 
 TINY = {"encoder": {"name": "mlp", "options": {"hidden": [8]}}, "dataset": "tiny", "batch_size": 64, "epochs": 3}
@@ -300,6 +302,16 @@ def test_another_version_is_said_in_one_line(cut, caplog, monkeypatch):
     zoo.resume(cut, quiet=True)
     (message,) = caplog.messages
     assert re.match(r"zoo: Not all is as it was: torch .* → 99\.0\. ", message)
+
+
+@pytest.mark.parametrize(("processes", "lines"), [(1, 0), (2, 0), (3, 1)])
+def test_three_processes_or_more_are_said_to_be_inexact(processes, lines, caplog):
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    trainer = SimpleNamespace(max_epochs=3, world_size=processes, is_global_zero=True, strategy=strategy)
+    keep_state = KeepState(None, {}, epoch=2)
+    facts = Facts(epoch=2, epochs=3, stopped=False, stack=keep_state._stack(trainer))
+    keep_state.on_load_checkpoint(trainer, None, {FACTS: facts.model_dump()})
+    assert len(caplog.messages) == lines
 
 
 # Other settings
