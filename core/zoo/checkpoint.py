@@ -25,13 +25,15 @@ from zoo.autoencoder import Autoencoder, ImageShape, build
 from zoo.config import RunConfig
 from zoo.errors import CheckpointError, MissingComponentError, PluginError, UnknownComponentError, printable
 from zoo.files import write_atomically
-from zoo.options import explain
+from zoo.options import count_values, explain
 from zoo.registry import DISTRIBUTION, Component, installed
 from zoo.specs import KINDS, Kind
 from zoo.tensor_file import FileKind, strict_json
 
 FORMAT_VERSION = 1
 MAX_HISTORY = 10_000  # epochs: a row takes about 120 bytes of the header
+MAX_ROW_VALUES = 100  # of a row; pydantic would list what is wrong with each value
+MAX_VALUES = 10_000  # of a record beside its history
 KIND = FileKind("checkpoint", "autoencoder_zoo", max_bytes=8 * 2**30, max_header_bytes=4 * 2**20)
 MAX_BYTES_BESIDE_WEIGHTS = 32 * 2**20  # of a model's buffers that its checkpoint leaves out
 
@@ -82,7 +84,7 @@ class Metadata(_Record):
     value_range: tuple[float, float] = (0.0, 1.0)
     epoch: Annotated[int, Field(ge=0)]
     test_metrics: dict[str, float] | None = None
-    history: Annotated[tuple[EpochRecord, ...], Field(max_length=MAX_HISTORY)] | None = None
+    history: Annotated[tuple[EpochRecord, ...], Field(max_length=MAX_HISTORY, fail_fast=True)] | None = None
     versions: dict[str, str]
 
 
@@ -282,6 +284,10 @@ def _metadata(name: str, text: str) -> Metadata:
         record = strict_json(KIND, text)
     except ValueError as error:
         raise CheckpointError(f"{name} is damaged: its metadata is no JSON object: {printable(error)}.") from error
+    rows = record.pop("history", None)
+    crowded = isinstance(rows, list) and max(map(count_values, rows), default=0) > MAX_ROW_VALUES
+    if crowded or count_values(record) > MAX_VALUES:
+        raise CheckpointError(f"{name} holds invalid metadata: it has too many values.")
     version = record.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise CheckpointError(f"{name} has format version {version}: pip install --upgrade {DISTRIBUTION}")

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, field_validator, model_validator
 
 from zoo.errors import ConfigError, UsageError, did_you_mean, printable
 from zoo.files import open_regular
-from zoo.options import explain, options_of, parse_options
+from zoo.options import count_values, explain, options_of, parse_options
 from zoo.registry import Component, Registry, installed
 from zoo.specs import KINDS, Kind
 
@@ -23,6 +23,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # weights stay float32
 
 
 FALLBACK_DECODER = "mlp"  # fits images of every shape
+MAX_OPTION_VALUES = 2000  # a checkpoint holds them, and is refused where it has far more
 
 
 class _Frozen(BaseModel):
@@ -34,6 +35,13 @@ class ComponentConfig(_Frozen):
 
     name: StrictStr
     options: dict[str, Any] = {}
+
+    @field_validator("options")
+    @classmethod
+    def _not_too_many(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if (count := count_values(options)) > MAX_OPTION_VALUES:
+            raise ValueError(f"a component's options hold at most {MAX_OPTION_VALUES} values, not {count}")
+        return options
 
     @model_validator(mode="before")
     @classmethod

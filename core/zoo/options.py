@@ -151,6 +151,12 @@ def explain(error: ValidationError) -> str:
     return f"{prefix}{message}, got {printable(repr(first['input']), 80)}"
 
 
+def count_values(value: object) -> int:
+    """Return how many values there are inside a JSON value, at every depth."""
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return sum(1 + count_values(part) for part in inside)
+
+
 def describe(schema: Mapping[str, Any]) -> str:
     """Return a JSON schema's type and bounds as a reader says them, e.g. `integer, 1 to 4096`."""
     if "anyOf" in schema:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import safetensors.torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -69,10 +69,6 @@ class _Header:
     @property
     def file_size(self) -> int:
         return self.end + max((entry.data_offsets[1] for entry in self.tensors.values()), default=0)
-
-
-_ENTRIES = TypeAdapter(dict[str, str])
-_TENSORS = TypeAdapter(dict[str, _Entry])
 
 
 def encode(kind: FileKind, record: str, tensors: dict[str, Tensor]) -> bytes:
@@ -194,9 +190,11 @@ def _header(kind: FileKind, start: bytes, size: int) -> _Header:
     """Return the header of a safetensors file, parsed strictly, from its first bytes and its size."""
     end = _header_end(kind, start, size)
     header = strict_json(kind, start[8:end].decode("utf-8"))
-    try:
-        entries = _ENTRIES.validate_python(header.pop("__metadata__", {}), strict=True)
-        return _Header(entries, _TENSORS.validate_python(header), end)
+    entries = header.pop("__metadata__", {})
+    if not isinstance(entries, dict) or not all(isinstance(entry, str) for entry in entries.values()):
+        raise ValueError("no safetensors header")
+    try:  # one by one: of a whole header pydantic would list every error
+        return _Header(entries, {name: _Entry.model_validate(entry) for name, entry in header.items()}, end)
     except ValidationError as error:
         raise ValueError("no safetensors header") from error
 

@@ -610,6 +610,19 @@ def test_a_history_that_is_none_is_refused(saved: Path, history: Any) -> None:
     assert "invalid metadata: history" in refusal_of(forge(saved, metadata=put("history", value=history)))
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        put("versions", value={str(number): "1" for number in range(checkpoint.MAX_VALUES)}),
+        put("components", "encoder", value={str(number): 0 for number in range(checkpoint.MAX_VALUES)}),
+        put("history", value=[{str(number): 0 for number in range(checkpoint.MAX_VALUES)}]),
+    ],
+    ids=["versions", "component", "history"],
+)
+def test_metadata_of_too_many_values_is_refused_before_each_is_looked_at(saved: Path, edit: Edit) -> None:
+    assert "invalid metadata: it has too many values" in refusal_of(forge(saved, metadata=edit))
+
+
 def test_a_pretrained_models_file_is_validated_as_any_other(
     saved: Path, tmp_path: Path, run_zoo: Callable[..., Any]
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from zoo import AmbiguousComponentError, ConfigError, DatasetSpec, RunConfig, UnknownComponentError, UsageError, resolve
-from zoo.config import ComponentConfig, component_options, read_config
+from zoo.config import MAX_OPTION_VALUES, ComponentConfig, component_options, read_config
 from zoo.registry import Component, Plugin, Registry
 from zoo.specs import KINDS, DecoderSpec, EncoderSpec, ObjectiveSpec
 
@@ -208,6 +208,11 @@ def test_an_unknown_option_is_refused_with_a_close_one():
 def test_an_option_out_of_bounds_is_refused_by_its_name():
     message = refusal(decoder={"name": "patch", "options": {"width": 65}})
     assert message == "decoder.width: must be less than or equal to 64, got 65"
+
+
+def test_options_that_a_checkpoint_could_not_hold_are_refused():
+    message = refusal(encoder={"name": "patch", "options": {"widths": [8] * MAX_OPTION_VALUES}})
+    assert message.startswith(f"encoder.options: a component's options hold at most {MAX_OPTION_VALUES} values")
 
 
 def test_an_option_that_json_cannot_hold_is_refused():

@@ -488,8 +488,14 @@ def long_text(form: Form, random: Random) -> None:
 @bomb
 def many_tensors(form: Form, random: Random) -> None:
     end = len(form.content)
-    entry = Text(f'{{"dtype":"F32","shape":[0],"data_offsets":[{end},{end}]}}')
-    form.tensors += [(f"{number:x}", entry) for number in range(random.choice([5000, 14_000, 60_000]))]
+    entry = random.choice([f'{{"dtype":"F32","shape":[0],"data_offsets":[{end},{end}]}}', "{}", "0"])
+    form.tensors += [(f"{number:x}", Text(entry)) for number in range(random.choice([5000, 14_000, 60_000]))]
+
+
+@bomb
+def many_entries(form: Form, random: Random) -> None:
+    value = random.choice(["0", '""', "[]"])
+    form.metadata += [(f"{number:x}", Text(value)) for number in range(random.choice([5000, 90_000]))]
 
 
 @bomb
@@ -506,7 +512,8 @@ def _blow_up(form: Form, random: Random, value: Any) -> None:
     """Put a large value where the reader meets it early, late or last."""
     place = random.choice(
         [
-            ["x"], ["test_metrics"], ["versions"], ["components"], ["image_shape"], ["history"], ["epoch"],
+            ["x"], ["test_metrics"], ["versions"], ["components"], ["image_shape"], ["history"], ["history", 0],
+            ["epoch"], ["components", "encoder"], ["components", "encoder", "x"], ["test_metrics", "x"],
             ["config", "encoder", "options", "hidden"], ["config", "encoder", "options", "sizes"],
             ["config", "encoder", "options", "table"], ["config", "encoder", "options", "name"],
             ["config", "encoder", "options"], ["config", "dataset", "options"], ["config", "encoder"], ["config"],
