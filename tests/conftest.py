@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 
+from zoo import Run
 from zoo.registry import installed
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch's threads wait for each other badly on a busy machine
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 TINY_PLUGIN = TESTS / "tiny_plugin"
+WALL_CLOCK = ("images_per_second", "seconds")  # columns of metrics.csv
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,14 @@ def run(command: Sequence[object], **options: Any) -> str:
     result = subprocess.run([*map(str, command)], capture_output=True, text=True, **options)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
+
+
+def contents_of(run: Run) -> dict[str, Any]:
+    """Return all that a run has left, but how long it took."""
+    files = {path for path in run.directory.rglob("*") if path.is_file()} - {run.lock_file, run.metrics_file}
+    contents: dict[str, Any] = {str(path.relative_to(run.directory)): path.read_bytes() for path in files}
+    history = [{name: value for name, value in row.items() if name not in WALL_CLOCK} for row in run.history]
+    return contents | {"metrics.csv": history}
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import TINY_PLUGIN, contents_of, write_distribution
+
 import zoo
 from zoo import Run
 
@@ -33,7 +35,6 @@ SETTINGS: dict[str, Any] = {
     "encoder": {"name": "mlp", "options": {"hidden": [16]}}, "dataset": "tiny", "objective": "vae", "latent_dim": 2,
     "batch_size": 192, "epochs": 3, "ema": 0.9, "accelerator": "cpu",
 }  # fmt: skip
-WALL_CLOCK = ("images_per_second", "seconds")
 
 
 @dataclass
@@ -111,7 +112,7 @@ def main() -> None:
         place = Path(directory)
         _install_tiny(place)
         zoo.train(output=place / "reference", quiet=True, **SETTINGS)  # here: all is imported now
-        reference = contents_of(place / "reference")
+        reference = contents_of(Run(place / "reference"))
         start = time.perf_counter()
         Training(place / "timed").wait()
         duration = time.perf_counter() - start
@@ -139,7 +140,7 @@ def trials(place: Path, reference: dict[str, Any], killings: Iterable[Callable[[
         count.kills += len(killed)
         count.finished += finished
         count.lost += max(0, finished - last.went_on_after)
-        count.different += contents_of(directory) != reference
+        count.different += contents_of(Run(directory)) != reference
         shutil.rmtree(directory)
     return count
 
@@ -205,20 +206,8 @@ def _kill_myself_at(number: int, directory: Path) -> None:
     sys.addaudithook(watch)
 
 
-def contents_of(directory: Path) -> dict[str, Any]:
-    """Return all that a run has left, but how long it took."""
-    run = Run(directory)
-    files = {path for path in directory.rglob("*") if path.is_file()} - {run.lock_file, run.metrics_file}
-    contents = {str(path.relative_to(directory)): path.read_bytes() for path in files}
-    history = [{name: value for name, value in row.items() if name not in WALL_CLOCK} for row in run.history]
-    return contents | {"metrics.csv": history}
-
-
 def _install_tiny(place: Path) -> None:
     """Install zoo-tiny for this process and those that are forked from it."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    from conftest import TINY_PLUGIN, write_distribution
-
     write_distribution(place / "site", "zoo-tiny", {"tiny": "zoo_tiny.plugin"})
     sys.path[:0] = [str(place / "site"), str(TINY_PLUGIN)]
 

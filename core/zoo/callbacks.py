@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -20,7 +21,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, Checkpoint
+from pytorch_lightning.callbacks import Callback, Checkpoint, EMAWeightAveraging
 from torch import Tensor
 
 from zoo import checkpoint, resume_state
@@ -32,6 +33,14 @@ from zoo.resume_state import Facts
 GRACE_SECONDS = 4.0
 
 _log = logging.getLogger("zoo")
+
+
+class BatchCallback(Callback, ABC):
+    """A callback that is called after each batch; Lightning's own hooks are called after a span of them."""
+
+    @abstractmethod
+    def on_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor, count: int) -> None:
+        """Take note of a batch of `count` images, on which the loss was so."""
 
 
 class KeepBest(Callback):
@@ -78,19 +87,25 @@ class KeepBest(Callback):
 class Divergence(Callback):
     """Stop a training whose loss is no longer finite."""
 
+    batch = 0  # how many of the epoch are done
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        _require_finite(trainer, "training", outputs["loss"], batch_idx + 1)
+        losses, self.batch = outputs["losses"], outputs["batch"]
+        finite = torch.isfinite(losses)
+        if not finite.all():
+            first = finite.tolist().index(False)
+            _require_finite(trainer, "training", losses[first], self.batch - len(losses) + first + 1)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        _require_finite(trainer, "validation", trainer.callback_metrics["val_loss"], int(trainer.num_training_batches))
+        _require_finite(trainer, "validation", trainer.callback_metrics["val_loss"], self.batch)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        _require_finite(trainer, "training", trainer.callback_metrics["train_loss"], int(trainer.num_training_batches))
+        _require_finite(trainer, "training", trainer.callback_metrics["train_loss"], self.batch)
 
 
-class History(Callback):
+class History(BatchCallback):
     """Write a row of metrics.csv at the end of each epoch.
 
     Columns: `epoch` (from 1), the training and validation losses, `lr` (at the epoch's end),
@@ -111,10 +126,8 @@ class History(Callback):
         self.images = 0
         self._started = self._last_batch = time.perf_counter()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        self.images += len(batch[0]) * trainer.world_size
+    def on_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor, count: int) -> None:
+        self.images += count * trainer.world_size
         self._last_batch = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -143,6 +156,23 @@ class History(Callback):
     def images_per_second(self) -> float:
         """Training images a second in the current epoch, over all processes together."""
         return self.images / max(self._last_batch - self._started, 1e-9)
+
+
+class MovingAverage(BatchCallback, EMAWeightAveraging):
+    """Keep an exponential moving average of the weights, step by step, and validate and keep that.
+
+    Args:
+        decay: How much of the average remains at each step.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(decay=decay)
+
+    def on_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor, count: int) -> None:
+        super().on_train_batch_end(trainer, pl_module, None, None, 0)  # which sees whether there was a step
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Do nothing: all is done."""
 
 
 class KeepState(Checkpoint):
@@ -217,7 +247,7 @@ class KeepState(Checkpoint):
         }
 
 
-class Interruption(Callback):
+class Interruption(BatchCallback):
     """Turn Ctrl-C and SIGTERM into an exception at the next safe point: between two batches.
 
     A second signal, or no safe point within four seconds, ends the process at once; the files of a
@@ -252,7 +282,7 @@ class Interruption(Callback):
         if signal.getsignal(signal.SIGINT) == self._receive:
             self._watch()  # again: Lightning has put its own handler for SIGTERM, which exits with 0
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+    def on_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self._stop_if_asked(trainer)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:

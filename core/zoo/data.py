@@ -1,8 +1,13 @@
-"""Images in memory, splits, seeded order, loaders."""
+"""Images in memory, splits, seeded order, loaders.
+
+A loader gives out spans: many batches of uint8 images together, in order. Fetching costs the same for one as for
+all of them, and the pixels become floats batch by batch, when each is used.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,14 +21,15 @@ from zoo.registry import Component
 from zoo.specs import DatasetSpec
 
 EVALUATION_BATCH_SIZE = 256
-Batch = tuple[Tensor, Tensor]
+SPAN_BYTES = 8 * 2**20  # of images that are fetched together
+Span = tuple[Tensor, Tensor]
 
 
-class ImageDataset(Dataset[Batch]):
-    """Images held in memory as uint8, given out as floats in [0, 1].
+class ImageDataset(Dataset[Span]):
+    """Images held in memory as uint8, with their labels.
 
-    A loader asks for a whole batch at once (`__getitems__`), so a batch costs one indexed copy and
-    not one call an image.
+    A loader asks for a whole span at once (`__getitems__`), which costs one indexed copy and not
+    one call an image. Images on a device are fetched there.
 
     Args:
         images: uint8 `(N, C, H, W)`.
@@ -37,12 +43,12 @@ class ImageDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Batch:
-        return to_float(self.images[index]), self.labels[index]
+    def __getitem__(self, index: int) -> Span:
+        return self.images[index], self.labels[index]
 
-    def __getitems__(self, indices: list[int]) -> Batch:
-        chosen = torch.tensor(indices)
-        return to_float(self.images.index_select(0, chosen)), self.labels.index_select(0, chosen)
+    def __getitems__(self, indices: list[int]) -> Span:
+        chosen = torch.tensor(indices, device=self.images.device)
+        return self.images.index_select(0, chosen), self.labels.index_select(0, chosen)
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -78,7 +84,7 @@ def load_split(component: Component, options: Mapping[str, Any], split: str) -> 
     return ImageDataset(images, labels.long())
 
 
-def split_validation(dataset: ImageDataset, fraction: float, seed: int) -> tuple[Subset[Batch], Subset[Batch]]:
+def split_validation(dataset: ImageDataset, fraction: float, seed: int) -> tuple[Subset[Span], Subset[Span]]:
     """Cut validation images off the training images, by the seed alone.
 
     Raises:
@@ -93,13 +99,13 @@ def split_validation(dataset: ImageDataset, fraction: float, seed: int) -> tuple
 
 
 def training_loader(
-    dataset: Dataset[Batch], batch_size: int, seed: int, world_size: int = 1, rank: int = 0
-) -> DataLoader[Batch]:
+    dataset: Dataset[Span], batch_size: int, seed: int, world_size: int = 1, rank: int = 0
+) -> DataLoader[Span]:
     """Return the loader of one process; together the processes see batches of `batch_size`.
 
-    The order is a function of (seed, epoch): `loader.sampler.set_epoch`, which Lightning calls. The
-    last batch of an epoch may be smaller; at most `world_size - 1` images are left out of it so
-    that every process has the same number.
+    A span holds whole batches of this process, but for an epoch's last, which may be smaller. The
+    order is a function of (seed, epoch): `loader.sampler.set_epoch`, which Lightning calls. At most
+    `world_size - 1` images are left out of an epoch so that every process has the same number.
 
     Raises:
         ConfigError: The batch cannot be shared equally, or is larger than the dataset.
@@ -115,16 +121,22 @@ def training_loader(
             f"{name}: {batch_size} is more than the {count} training images that are left after the validation "
             f"images were cut off: {flag} {count - count % world_size} or less."
         )
-    order: DistributedSampler[Batch] = DistributedSampler(
+    order: DistributedSampler[Span] = DistributedSampler(
         dataset, world_size, rank, shuffle=True, seed=derive_seed(seed, "order") % 2**32, drop_last=True
     )
     return _loader(dataset, batch_size // world_size, order)
 
 
-def evaluation_loader(dataset: Dataset[Batch], world_size: int = 1, rank: int = 0) -> DataLoader[Batch]:
+def batches_an_epoch(loader: DataLoader[Span], batch_size: int, world_size: int = 1) -> int:
+    """Return how many batches, or shares of them, a loader of `training_loader` gives out in an epoch."""
+    assert isinstance(loader.sampler, DistributedSampler)
+    return math.ceil(len(loader.sampler) / (batch_size // world_size))
+
+
+def evaluation_loader(dataset: Dataset[Span], world_size: int = 1, rank: int = 0) -> DataLoader[Span]:
     """Return a loader in the dataset's own order, each process seeing its share of the images."""
     shared = world_size > 1  # then an equal share each
-    order: DistributedSampler[Batch] = DistributedSampler(dataset, world_size, rank, shuffle=False, drop_last=shared)
+    order: DistributedSampler[Span] = DistributedSampler(dataset, world_size, rank, shuffle=False, drop_last=shared)
     return _loader(dataset, EVALUATION_BATCH_SIZE, order)
 
 
@@ -144,10 +156,13 @@ def _empty_part(count: int, fraction: float) -> str:
     return f"{name}: {fraction} of {count} images leaves none to train on: {flag} {1 - one:.9g} or less."
 
 
-def _loader(dataset: Dataset[Batch], batch_size: int, order: DistributedSampler[Batch]) -> DataLoader[Batch]:
+def _loader(dataset: Dataset[Span], batch_size: int, order: DistributedSampler[Span]) -> DataLoader[Span]:
+    batches = max(1, SPAN_BYTES // (batch_size * dataset[0][0].nbytes))
     own_generator = torch.Generator()  # else each epoch's start would draw from the global one
-    return DataLoader(dataset, batch_size=batch_size, sampler=order, collate_fn=_as_it_is, generator=own_generator)
+    return DataLoader(
+        dataset, batch_size=batches * batch_size, sampler=order, collate_fn=_as_it_is, generator=own_generator
+    )
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
+def _as_it_is(span: Any) -> Any:
+    return span

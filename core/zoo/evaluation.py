@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch.utils.data import Dataset
 
 from zoo import checkpoint
 from zoo.autoencoder import Autoencoder, image_shape_of
-from zoo.data import Batch, ImageDataset, evaluation_loader, load_split
+from zoo.data import EVALUATION_BATCH_SIZE, ImageDataset, load_split, to_float
 from zoo.errors import IncompatibleError
 from zoo.registry import installed
 
@@ -63,7 +62,7 @@ def held_out_images(
     return load_split(component, {**options, **(dataset_options or {})}, "test")
 
 
-def reconstruction_metrics(autoencoder: Autoencoder, images: Dataset[Batch]) -> dict[str, float]:
+def reconstruction_metrics(autoencoder: Autoencoder, dataset: ImageDataset) -> dict[str, float]:
     """Return MSE, PSNR and SSIM of the deterministic reconstructions.
 
     Pixels are in [0, 1] and reconstructions are taken as they are, not clamped. The MSE is the mean
@@ -83,8 +82,8 @@ def reconstruction_metrics(autoencoder: Autoencoder, images: Dataset[Batch]) -> 
         "ssim": StructuralSimilarityIndexMeasure(data_range=1.0, kernel_size=window, sync_on_compute=False).to(device),
     }
     with torch.inference_mode():
-        for batch, _ in evaluation_loader(images):
-            originals = batch.to(device)
+        for batch in torch.split(dataset.images, EVALUATION_BATCH_SIZE):
+            originals = to_float(batch.to(device))
             reconstructions = autoencoder.reconstruct(originals)
             for metric in metrics.values():
                 metric.update(reconstructions, originals)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from torch import Tensor
 
-from zoo.callbacks import History
+from zoo.callbacks import BatchCallback, History
 
 REFRESH_SECONDS = 0.1
 
 
-class Progress(Checkpoint):
+class Progress(BatchCallback, Checkpoint):
     """Show a bar with loss and images/s on a terminal; print one plain line an epoch.
 
     To Lightning it is a `Checkpoint`, so that it is called after the one that keeps the resume
@@ -39,19 +39,21 @@ class Progress(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.bar.start()
-        self.task = self.bar.add_task("", total=trainer.estimated_stepping_batches, status="")
+        assert trainer.max_epochs
+        assert trainer.train_dataloader
+        self.images = len(trainer.train_dataloader.sampler) * trainer.world_size  # of an epoch
+        self.task = self.bar.add_task("", total=trainer.max_epochs * self.images, status="")
         self._shown = 0.0
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor, count: int) -> None:
         now = time.perf_counter()
         if self.bar.disable or now - self._shown < REFRESH_SECONDS:
             return
         self._shown = now
-        status = f"loss {float(outputs['loss']):.4f}  {self.history.images_per_second:,.0f} images/s"
+        status = f"loss {float(loss):.4f}  {self.history.images_per_second:,.0f} images/s"
         description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self.bar.update(self.task, completed=trainer.global_step, description=description, status=status)
+        completed = trainer.current_epoch * self.images + self.history.images
+        self.bar.update(self.task, completed=completed, description=description, status=status)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         row = self.history.row

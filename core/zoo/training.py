@@ -14,14 +14,22 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
 from zoo import checkpoint, resume_state
 from zoo.autoencoder import build, dry_run, image_shape_of
-from zoo.callbacks import Divergence, History, Interruption, KeepBest, KeepState
-from zoo.config import RunConfig, read_config, resolve
-from zoo.data import ImageDataset, evaluation_loader, load_split, split_validation, training_loader
+from zoo.callbacks import Divergence, History, Interruption, KeepBest, KeepState, MovingAverage
+from zoo.config import RunConfig, read_config, resolve, setting
+from zoo.data import (
+    ImageDataset,
+    batches_an_epoch,
+    evaluation_loader,
+    load_split,
+    split_validation,
+    training_loader,
+)
 from zoo.errors import (
     ConfigError,
     MissingDependencyError,
@@ -124,7 +132,6 @@ def fit(
     train_set, validation_set = split_validation(images, config.validation_fraction, config.seed)
     # Used only when all is trained; but that its files are damaged is better heard of now.
     test_set = load_split(components["dataset"], config.dataset.options, "test")
-    model = LitAutoencoder(autoencoder, config)
     epoch = state.facts.epoch if state else 0
 
     interruption = Interruption(f"To go on: zoo resume {run.directory}" if run else "")
@@ -137,7 +144,7 @@ def fit(
         callbacks += [KeepBest(run.checkpoint, autoencoder, blank), history]
         loggers += [_tensorboard(run.directory)] if logger == "tensorboard" else []
     if config.ema:
-        callbacks.append(EMAWeightAveraging(decay=config.ema))  # after KeepBest, which keeps the average
+        callbacks.append(MovingAverage(config.ema))  # after KeepBest, which keeps the average
     if config.early_stopping:
         callbacks.append(EarlyStopping("val_loss", patience=config.early_stopping))
     versions = {component.plugin.distribution: component.plugin.version for component in components.values()}
@@ -150,6 +157,8 @@ def fit(
         ranks = trainer.world_size, trainer.global_rank
         train_loader = training_loader(train_set, config.batch_size, config.seed, *ranks)
         validation_loader = evaluation_loader(validation_set, *ranks)
+        batches = batches_an_epoch(train_loader, config.batch_size, trainer.world_size)
+        model = LitAutoencoder(autoencoder, config, batches)
         if run:
             write_atomically(run.config_file, config.to_json().encode())
         try:
@@ -247,15 +256,13 @@ def _trainer(config: RunConfig, callbacks: list[Callback], loggers: list[Logger]
     try:
         # Lightning would only warn, and train in another precision than the config says.
         warnings.filterwarnings("error", message=".*AMP with fp16 is not supported on CPU")
-        return pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=config.accelerator,
             devices=devices,
             num_nodes=num_nodes,
             strategy=config.strategy,
             precision=config.precision,
             max_epochs=config.epochs,
-            gradient_clip_val=config.gradient_clip,
-            accumulate_grad_batches=config.accumulate,
             callbacks=callbacks,
             logger=loggers,
             log_every_n_steps=1,
@@ -267,6 +274,9 @@ def _trainer(config: RunConfig, callbacks: list[Callback], loggers: list[Logger]
         )
     except (MisconfigurationException, ValueError, RuntimeError, UserWarning) as error:
         raise ConfigError(f"Lightning refuses these settings: {printable(error)}") from error
+    if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):  # it would have to take the steps itself
+        raise ConfigError(f"{setting('strategy')}: '{printable(config.strategy)}' is none of auto, ddp and ddp's kin.")
+    return trainer
 
 
 def _require_tensorboard() -> None:
@@ -297,7 +307,12 @@ def _lightning_keeps_quiet() -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            for message in (".*does not have many workers", ".*LeafSpec.* is deprecated"):
+            advice = (
+                ".*does not have many workers",
+                ".*LeafSpec.* is deprecated",
+                "Detected call of `lr_scheduler.step",  # the steps before it were not taken by `optimizer.step`
+            )
+            for message in advice:
                 warnings.filterwarnings("ignore", message=message)
             yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from itertools import chain
@@ -13,10 +14,11 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import ToTensor
 
 import zoo
-from zoo import ConfigError, PluginError
+from zoo import ConfigError, PluginError, data
 from zoo.data import (
-    Batch,
     ImageDataset,
+    Span,
+    batches_an_epoch,
     derive_seed,
     evaluation_loader,
     load_split,
@@ -31,10 +33,10 @@ def numbered(count: int) -> ImageDataset:
     return ImageDataset(torch.zeros(count, 1, 2, 2, dtype=torch.uint8), torch.arange(count))
 
 
-def batches(loader: DataLoader[Batch], epoch: int = 0) -> list[list[int]]:
+def batches(loader: DataLoader[Span], size: int, epoch: int = 0) -> list[list[int]]:
     """Return the indices of an epoch's images, a list a batch."""
     loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-    return [labels.tolist() for _, labels in loader]
+    return [batch.tolist() for _, labels in loader for batch in labels.split(size)]
 
 
 def flat(lists: Iterable[list[int]]) -> list[int]:
@@ -56,7 +58,7 @@ def test_turning_pixels_into_floats_leaves_them_as_they_are() -> None:
     assert pixels.tolist() == [0, 128, 255]
 
 
-def test_a_batch_is_its_images_together() -> None:
+def test_a_span_is_its_images_together() -> None:
     dataset = load_split(zoo.installed().get("dataset", "tiny"), {}, "test")
     images, labels = dataset.__getitems__([7, 3])
     for position, index in enumerate([7, 3]):
@@ -140,33 +142,54 @@ def test_one_image_is_too_few_for_any_fraction(fraction: float) -> None:
 
 
 def test_an_epoch_shows_every_image_once() -> None:
-    epoch = batches(training_loader(numbered(100), 32, seed=0))
+    epoch = batches(training_loader(numbered(100), 32, seed=0), 32)
     assert [len(batch) for batch in epoch] == [32, 32, 32, 4]
     assert sorted(flat(epoch)) == list(range(100))
 
 
+@pytest.mark.parametrize("batches_a_span", [1, 2, 3, 4, 1000])
+def test_batches_are_the_same_however_many_are_in_a_span(batches_a_span: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = batches(training_loader(numbered(100), 32, seed=0), 32, epoch=5)
+    monkeypatch.setattr(data, "SPAN_BYTES", batches_a_span * 32 * 4)  # an image has four bytes
+    loader = training_loader(numbered(100), 32, seed=0)
+    assert len(loader) == math.ceil(4 / batches_a_span)
+    assert batches(loader, 32, epoch=5) == expected
+
+
+@pytest.mark.parametrize(("world_size", "expected"), [(1, 4), (2, 4), (4, 4)])
+def test_batches_of_an_epoch_are_counted(world_size: int, expected: int) -> None:
+    loader = training_loader(numbered(100), 32, 0, world_size)
+    assert batches_an_epoch(loader, 32, world_size) == len(batches(loader, 32 // world_size)) == expected
+
+
+def test_a_span_of_large_images_is_one_batch() -> None:
+    large = ImageDataset(torch.zeros(40, 3, 512, 512, dtype=torch.uint8), torch.arange(40))
+    assert [len(labels) for _, labels in training_loader(large, 16, seed=0)] == [16, 16, 8]
+
+
 def test_order_is_a_function_of_seed_and_epoch() -> None:
     first = training_loader(numbered(100), 32, seed=0)
-    expected = {epoch: batches(first, epoch) for epoch in (0, 1)}
+    expected = {epoch: batches(first, 32, epoch) for epoch in (0, 1)}
     torch.manual_seed(123)
-    assert {epoch: batches(training_loader(numbered(100), 32, seed=0), epoch) for epoch in (1, 0)} == expected
+    assert {epoch: batches(training_loader(numbered(100), 32, seed=0), 32, epoch) for epoch in (1, 0)} == expected
 
 
 def test_order_differs_between_epochs_and_between_seeds() -> None:
-    orders = [batches(training_loader(numbered(100), 32, seed), epoch) for seed in (0, 1) for epoch in (0, 1)]
+    orders = [batches(training_loader(numbered(100), 32, seed), 32, epoch) for seed in (0, 1) for epoch in (0, 1)]
     assert len({str(order) for order in orders}) == 4
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_processes_together_see_the_batches_of_one(world_size: int) -> None:
-    alone = batches(training_loader(numbered(100), 32, seed=0), epoch=3)
-    shares = [batches(training_loader(numbered(100), 32, 0, world_size, rank), epoch=3) for rank in range(world_size)]
+    alone = batches(training_loader(numbered(100), 32, seed=0), 32, epoch=3)
+    loaders = [training_loader(numbered(100), 32, 0, world_size, rank) for rank in range(world_size)]
+    shares = [batches(loader, 32 // world_size, epoch=3) for loader in loaders]
     together = [sorted(flat(parts)) for parts in zip(*shares, strict=True)]
     assert together == [sorted(batch) for batch in alone]
 
 
 def test_processes_that_cannot_share_equally_leave_out_less_than_one_image_each() -> None:
-    shares = [batches(training_loader(numbered(101), 30, 0, 3, rank)) for rank in range(3)]
+    shares = [batches(training_loader(numbered(101), 30, 0, 3, rank), 10) for rank in range(3)]
     assert [len(flat(share)) for share in shares] == [33, 33, 33]
     assert len(set(flat(map(flat, shares)))) == 99
 
@@ -182,26 +205,27 @@ def test_a_batch_larger_than_the_dataset_is_refused_with_the_largest_that_is_not
     expected = rf"^batch_size \(--batch-size\): 102 is more than the 101 training .*: --batch-size {most} or less\.$"
     with pytest.raises(ConfigError, match=expected):
         training_loader(numbered(101), 102, 0, world_size)
-    assert len(training_loader(numbered(101), most, 0, world_size)) == 1
+    loader = training_loader(numbered(101), most, 0, world_size)
+    assert batches_an_epoch(loader, most, world_size) == 1
 
 
 def test_a_batch_as_large_as_the_dataset_is_taken() -> None:
-    assert [len(batch) for batch in batches(training_loader(numbered(100), 100, 0))] == [100]
+    assert [len(batch) for batch in batches(training_loader(numbered(100), 100, 0), 100)] == [100]
 
 
 def test_evaluation_keeps_the_datasets_order() -> None:
-    assert flat(batches(evaluation_loader(numbered(600)))) == list(range(600))
+    assert flat(batches(evaluation_loader(numbered(600)), 256)) == list(range(600))
 
 
 def test_processes_evaluate_each_image_once() -> None:
-    shares = [flat(batches(evaluation_loader(numbered(600), 2, rank))) for rank in range(2)]
+    shares = [flat(batches(evaluation_loader(numbered(600), 2, rank), 256)) for rank in range(2)]
     assert sorted(flat(shares)) == list(range(600))
 
 
 @pytest.mark.parametrize("loader", [training_loader(numbered(100), 32, seed=0), evaluation_loader(numbered(100))])
-def test_iterating_leaves_the_global_random_state_alone(loader: DataLoader[Batch]) -> None:
+def test_iterating_leaves_the_global_random_state_alone(loader: DataLoader[Span]) -> None:
     before = torch.get_rng_state()
-    batches(loader)
+    batches(loader, 32)
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -7,10 +7,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from torch import nn
+from torch.utils.data import Subset
 
 import zoo
+from zoo import data
 from zoo.autoencoder import build, image_shape_of
-from zoo.data import load_split, split_validation, training_loader
+from zoo.data import load_split, split_validation, to_float, training_loader
 from zoo.training import LitAutoencoder
 
 STEPS = 200
@@ -41,39 +43,62 @@ class Losses(Callback):
         self.values = []
 
     def on_train_batch_end(self, trainer, pl_module, outputs: Any, batch, batch_idx):
-        self.values.append(outputs["loss"].item())
+        self.values += outputs["losses"].tolist()
+
+
+@pytest.fixture(scope="module")
+def config():
+    settings = {"batch_size": 1, "lr": 1e-3, "scheduler": "none", "epochs": 1, "seed": 7}
+    return zoo.resolve({"encoder": "mlp", "dataset": "mnist", **settings})
+
+
+@pytest.fixture(scope="module")
+def components(config):
+    return {kind: zoo.installed().get(kind, config.component(kind).name) for kind in zoo.specs.KINDS}
+
+
+@pytest.fixture(scope="module")
+def images(config, components):
+    train, _ = split_validation(load_split(components["dataset"], {}, "train"), config.validation_fraction, 7)
+    return Subset(train, range(STEPS))
+
+
+@pytest.fixture(scope="module")
+def document(config, images):
+    """The losses and the weights that the document's plain loop comes to."""
+    torch.manual_seed(7)
+    encoder, decoder = Encoder(), Decoder()
+    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3, fused=True)
+    losses = []
+    for span, _ in training_loader(images, config.batch_size, config.seed):
+        for pixels in to_float(span).split(config.batch_size):
+            x = pixels.view(pixels.size(0), -1)
+            loss = nn.functional.mse_loss(decoder(encoder(x)), x)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+    return losses, [*encoder.parameters(), *decoder.parameters()]
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:You defined a `validation_step`")
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated")
-def test_losses_and_weights_equal_the_documents_plain_loop_to_the_last_bit():
-    config = zoo.resolve(
-        {"encoder": "mlp", "dataset": "mnist", "batch_size": 1, "lr": 1e-3, "scheduler": "none", "epochs": 1, "seed": 7}
-    )
-    components = {kind: zoo.installed().get(kind, config.component(kind).name) for kind in zoo.specs.KINDS}
-    train_set, _ = split_validation(load_split(components["dataset"], {}, "train"), config.validation_fraction, 7)
-
-    torch.manual_seed(7)
-    encoder, decoder = Encoder(), Decoder()
-    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3, fused=True)
-    plain_losses = []
-    loader = training_loader(train_set, config.batch_size, config.seed)
-    for (images, _), _step in zip(loader, range(STEPS), strict=False):
-        x = images.view(images.size(0), -1)
-        loss = nn.functional.mse_loss(decoder(encoder(x)), x)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        plain_losses.append(loss.item())
-
+@pytest.mark.parametrize("span", [1, 7, STEPS], ids="{} steps a call".format)
+def test_losses_and_weights_equal_the_documents_plain_loop_to_the_last_bit(
+    span, config, components, images, document, monkeypatch
+):
+    monkeypatch.setattr(data, "SPAN_BYTES", span * 28 * 28)
     ours = build(config, components, image_shape_of(components["dataset"]))
     losses = Losses()
     trainer = pl.Trainer(
-        max_steps=STEPS, callbacks=[losses], logger=False, accelerator="cpu", enable_checkpointing=False,
+        max_epochs=1, callbacks=[losses], logger=False, accelerator="cpu", enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
     )  # fmt: skip
-    trainer.fit(LitAutoencoder(ours, config), training_loader(train_set, config.batch_size, config.seed))
+    loader = training_loader(images, config.batch_size, config.seed)
+    trainer.fit(LitAutoencoder(ours, config, batches=STEPS), loader)
 
+    plain_losses, plain_weights = document
+    assert len(loader) == -(-STEPS // span)
+    assert trainer.global_step == STEPS
     assert losses.values == plain_losses
-    plain_weights = [*encoder.parameters(), *decoder.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), plain_weights, strict=True))

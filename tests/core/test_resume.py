@@ -22,13 +22,13 @@ import torch
 
 import zoo
 import zoo.training
+from conftest import contents_of
 from zoo import Run, checkpoint
 from zoo.callbacks import KeepBest, KeepState
 from zoo.resume_state import FACTS, Facts
 from zoo.runs import new_run
 
 TINY = {"encoder": {"name": "mlp", "options": {"hidden": [8]}}, "dataset": "tiny", "batch_size": 64, "epochs": 3}
-WALL_CLOCK = ("images_per_second", "seconds")
 ZOO = str(Path(sys.executable).with_name("zoo"))
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
 SETTINGS = {
@@ -58,9 +58,9 @@ class PowerCut(Exception):  # noqa: N818
 def power_cut(epoch: int, batch: int = 4) -> Iterator[None]:
     """Expect the training in the body to be ended after a batch of an epoch, both from 0."""
 
-    class Cut(zoo.callbacks.Divergence):
-        def on_train_batch_end(self, trainer, pl_module, outputs, images, batch_idx):
-            if (trainer.current_epoch, batch_idx) == (epoch, batch):
+    class Cut(zoo.callbacks.BatchCallback, zoo.callbacks.Divergence):
+        def on_batch_end(self, trainer, pl_module, loss, count):
+            if (trainer.current_epoch, pl_module.batch) == (epoch, batch + 1):
                 raise PowerCut
 
     with pytest.MonkeyPatch.context() as patch:
@@ -94,13 +94,6 @@ def train(output: Path, **settings) -> Run:
 def assert_same(run: Run, other: Run) -> None:
     """Hold every file of a run to another's, to the last byte, but for how long it took."""
     assert contents_of(run) == contents_of(other)
-
-
-def contents_of(run: Run) -> dict[str, Any]:
-    files = {path for path in run.directory.rglob("*") if path.is_file()} - {run.lock_file, run.metrics_file}
-    contents = {str(path.relative_to(run.directory)): path.read_bytes() for path in files}
-    history = [{name: value for name, value in row.items() if name not in WALL_CLOCK} for row in run.history]
-    return contents | {"metrics.csv": history}
 
 
 @pytest.fixture(scope="module")

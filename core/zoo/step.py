@@ -1,0 +1,168 @@
+"""The optimizer step: what a training repeats, batch after batch."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adam import adam
+
+Losses = dict[str, Tensor]
+
+
+class Step:
+    """Adds up the gradients of batches, and lets Adam step on them.
+
+    Adam's own function is called on the optimizer's settings and state. `optimizer.step()` calls
+    it too, after it has looked up again what never changes: a tenth of a small model's time.
+
+    Args:
+        losses: Images `(N, C, H, W)`, float in [0, 1], to losses by name; `loss` is minimised.
+        optimizer: One group of weights.
+        accumulate: How many batches make a step; each counts for that much less.
+        gradient_clip: Largest norm of the gradient.
+        average: Averages gradients over the processes of a training, in place.
+        scaler: Scales the losses of 16-bit floats.
+    """
+
+    def __init__(
+        self,
+        losses: Callable[[Tensor], Losses],
+        optimizer: torch.optim.Adam,
+        *,
+        accumulate: int = 1,
+        gradient_clip: float | None = None,
+        average: Callable[[list[Tensor]], None] | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        self.losses = losses
+        self.optimizer = optimizer
+        self.accumulate = accumulate
+        self.gradient_clip = gradient_clip
+        self.average = average
+        self.scaler = scaler
+        (self.group,) = optimizer.param_groups
+        self.weights: list[Tensor] = [weight for weight in self.group["params"] if weight.requires_grad]
+        self.state: tuple[list[Tensor], ...] = ()  # of Adam: first and second moments, and numbers of steps
+
+    def __call__(self, images: Tensor, *, update: bool) -> Losses:
+        """Add the gradients of a batch, step on them if it is to `update` the weights, and return its losses."""
+        losses = self._add_gradients(images)
+        if update:
+            beta1, _ = self.group["betas"]
+            self._update(self.group["lr"], beta1)
+        return losses
+
+    def _add_gradients(self, images: Tensor) -> Losses:
+        losses = self.losses(images)
+        loss = losses["loss"] / self.accumulate if self.accumulate > 1 else losses["loss"]
+        loss = self.scaler.scale(loss) if self.scaler else loss
+        loss.backward()  # type: ignore[no-untyped-call]
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _update(self, lr: float | Tensor, beta1: float | Tensor) -> None:
+        for weight in self.weights:
+            if weight.grad is None:  # it took no part in the losses
+                weight.grad = torch.zeros_like(weight)
+        if self.average:
+            self.average(self._gradients())
+        if self.scaler and self.gradient_clip:
+            self.scaler.unscale_(self.optimizer)
+        if self.gradient_clip:
+            nn.utils.clip_grad_norm_(self.weights, self.gradient_clip)
+        if self.scaler:  # it leaves a step out whose gradients have overflown
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        elif not self.state:  # a new one's comes with its first step
+            self.optimizer.step()
+            states = [self.optimizer.state[weight] for weight in self.weights]
+            self.state = tuple([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
+        else:
+            self._step(lr, beta1)
+        for weight in self.weights:
+            weight.grad = None
+
+    @torch.no_grad()
+    def _step(self, lr: float | Tensor, beta1: float | Tensor) -> None:
+        means, squares, counts = self.state
+        compiling = torch.compiler.is_compiling()
+        adam(
+            self.weights, self._gradients(), means, squares, [], counts, fused=not compiling, capturable=compiling,
+            foreach=False, has_complex=False, amsgrad=False, beta1=beta1, beta2=self.group["betas"][1], lr=lr,
+            weight_decay=self.group["weight_decay"], eps=self.group["eps"], maximize=False,
+        )  # fmt: skip
+
+    def _gradients(self) -> list[Tensor]:
+        return [weight.grad for weight in self.weights if weight.grad is not None]
+
+
+class CompiledStep(Step):
+    """A step of which torch.compile makes one graph: losses, gradients, clipping and Adam.
+
+    Batches of another size than `batch_size` are stepped on as by `Step`, and so is the first one.
+
+    Args:
+        losses: As `Step`.
+        optimizer: As `Step`.
+        batch_size: Of all batches but an epoch's last.
+        gradient_clip: As `Step`.
+
+    Attributes:
+        seconds: How long it took to compile; 0 until it was.
+    """
+
+    def __init__(
+        self,
+        losses: Callable[[Tensor], Losses],
+        optimizer: torch.optim.Adam,
+        batch_size: int,
+        *,
+        gradient_clip: float | None = None,
+    ) -> None:
+        super().__init__(losses, optimizer, gradient_clip=gradient_clip)
+        self.batch_size = batch_size
+        self.seconds = 0.0
+        self.lr, self.beta1 = torch.zeros((2,), device=self.weights[0].device).unbind()  # a number would be compiled in
+        self._compiled = torch.compile(self._on_batch, dynamic=False)
+
+    def __call__(self, images: Tensor, *, update: bool) -> Losses:
+        if not self.state or len(images) != self.batch_size:
+            return super().__call__(images, update=update)
+        self.lr.fill_(self.group["lr"])
+        self.beta1.fill_(self.group["betas"][0])
+        if self.seconds:
+            return self._compiled(images, self.lr, self.beta1)
+        started = time.perf_counter()
+        with _gradients_are_traced():
+            losses = self._compiled(images, self.lr, self.beta1)
+        self.seconds = time.perf_counter() - started
+        return losses
+
+    def _on_batch(self, images: Tensor, lr: Tensor, beta1: Tensor) -> Losses:
+        losses = self._add_gradients(images)
+        self._update(lr, beta1)
+        return losses
+
+
+def average_over_processes(gradients: list[Tensor]) -> None:
+    """Average gradients over the processes of a training, in place: all of them in one message.
+
+    They lie in it in the same order at every step, so that a training that goes on after a stop
+    adds them up as before.
+    """
+    together = torch.cat([gradient.flatten() for gradient in gradients])
+    torch.distributed.all_reduce(together)
+    together /= torch.distributed.get_world_size()
+    parts = torch.split(together, [gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def _gradients_are_traced() -> contextlib.AbstractContextManager[None]:
+    """Let torch.compile trace `backward` too; where it cannot, it makes several graphs."""
+    config = torch._dynamo.config
+    known = hasattr(config, "trace_autograd_ops")
+    return config.patch(trace_autograd_ops=True) if known else contextlib.nullcontext()

@@ -1,0 +1,178 @@
+"""The optimizer step: torch's own, and the same result however many are taken in one call."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import mse_loss
+
+import zoo
+from conftest import contents_of
+from zoo import data
+from zoo.step import CompiledStep, Step
+
+SIZE = 12
+BATCHES = 6
+SETTINGS = {
+    "plain": {},
+    "noise": {"objective": "vae"},
+    "moving average": {"ema": 0.9},
+    "accumulation": {"accumulate": 4},
+    "gradient clipping": {"gradient_clip": 0.01},
+    "mixed precision": {"precision": "bf16-mixed"},
+    "warm-up and cosine": {"scheduler": "cosine", "warmup": 0.5},
+    "plateau": {"scheduler": "plateau", "lr": 4e-8, "epochs": 6},
+    "early stopping": {"scheduler": "none", "lr": 1e-30, "early_stopping": 2, "epochs": 20},
+    "convolutions": {"encoder": "conv"},
+}
+
+
+class Squares(nn.Module):
+    """Losses of a small model, one of whose weights takes no part in them."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(SIZE, 4), nn.Tanh(), nn.Linear(4, SIZE))
+        self.unused = nn.Parameter(torch.ones(3))
+        self.frozen = nn.Parameter(torch.ones(3), requires_grad=False)
+
+    def forward(self, images):
+        loss = mse_loss(self.layers(images), images)
+        return {"loss": loss, "twice": 2 * loss}
+
+
+def squares():
+    torch.manual_seed(0)
+    return Squares()
+
+
+def adam(model):
+    return torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
+
+
+def batches(size=8):
+    return torch.rand(BATCHES, size, SIZE, generator=torch.Generator().manual_seed(1)).unbind()
+
+
+def steps(model, optimizer, accumulate=1, clip=None, scaler=None):
+    """Train as everyone does."""
+    for number, images in enumerate(batches(), start=1):
+        loss = model(images)["loss"] / accumulate
+        (scaler.scale(loss) if scaler else loss).backward()
+        if number % accumulate == 0:
+            if scaler and clip:
+                scaler.unscale_(optimizer)
+            if clip:
+                nn.utils.clip_grad_norm_(model.parameters(), clip)
+            if scaler:
+                scaler.step(optimizer)
+                scaler.update()
+            else:
+                optimizer.step()
+            optimizer.zero_grad()
+
+
+def same(model, other):
+    return all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("clip", [None, 0.1], ids=["free", "clipped"])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_it_is_torchs_step_to_the_last_bit(accumulate, clip):
+    plain, ours = squares(), squares()
+    steps(plain, adam(plain), accumulate, clip)
+    step = Step(ours, adam(ours), accumulate=accumulate, gradient_clip=clip)
+    for number, images in enumerate(batches(), start=1):
+        step(images, update=number % accumulate == 0)
+    assert same(ours, plain)
+    assert not same(ours, squares())
+
+
+@pytest.mark.parametrize("clip", [None, 0.1], ids=["free", "clipped"])
+def test_losses_are_scaled_and_gradients_unscaled(clip):
+    plain, ours = squares(), squares()
+    steps(plain, adam(plain), clip=clip, scaler=torch.amp.GradScaler("cpu"))
+    step = Step(ours, adam(ours), gradient_clip=clip, scaler=torch.amp.GradScaler("cpu"))
+    for images in batches():
+        step(images, update=True)
+    assert same(ours, plain)
+
+
+def test_a_step_whose_gradients_overflow_is_left_out():
+    model = squares()
+    step = Step(model, adam(model), scaler=torch.amp.GradScaler("cpu", init_scale=1e38))
+    step(1e9 * batches()[0], update=True)
+    assert same(model, squares())
+    assert step.scaler.get_scale() < 1e38
+
+
+def test_the_losses_of_the_batch_are_returned():
+    model = squares()
+    images = batches()[0]
+    expected = {name: value.detach() for name, value in model(images).items()}
+    assert Step(model, adam(model))(images, update=True) == expected
+
+
+def test_it_goes_on_with_the_optimizers_state():
+    whole, parted = squares(), squares()
+    step = Step(whole, adam(whole))
+    for images in batches():
+        step(images, update=True)
+    optimizer = adam(parted)
+    first = Step(parted, optimizer)
+    for images in batches()[:3]:
+        first(images, update=True)
+    other = adam(parted)
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    rest = Step(parted, other)
+    for images in batches()[3:]:
+        rest(images, update=True)
+    assert same(parted, whole)
+
+
+def test_a_learning_rate_that_changes_takes_effect():
+    model, other = squares(), squares()
+    step, plain = Step(model, adam(model)), adam(other)
+    for rate, images in zip((0.01, 0.1, 0.001), batches(), strict=False):
+        for group in (*step.optimizer.param_groups, *plain.param_groups):
+            group.update(lr=rate, betas=(10 * rate / 2, 0.99))
+        step(images, update=True)
+        other(images)["loss"].backward()
+        plain.step()
+        plain.zero_grad()
+    assert same(model, other)
+
+
+@pytest.mark.filterwarnings("default")  # torch's compiler has some of its own
+@pytest.mark.parametrize("clip", [None, 0.1], ids=["free", "clipped"])
+def test_a_compiled_step_is_one_graph_and_steps_as_the_plain_one(clip):
+    plain, ours = squares(), squares()
+    steps(plain, adam(plain), clip=clip)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    step = CompiledStep(ours, adam(ours), 8, gradient_clip=clip)
+    rates = torch.optim.lr_scheduler.OneCycleLR(step.optimizer, 0.01, total_steps=100)
+    step.optimizer.param_groups[0].update(lr=0.01, betas=(0.9, 0.999))
+    for images in batches():
+        step(images, update=True)
+    assert step.seconds > 0
+    assert not torch._dynamo.utils.counters["graph_break"]
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours.parameters(), plain.parameters(), strict=True))
+    rates.step()  # another rate and another momentum are no other graph
+    step(batches()[0], update=True)
+    step(batches(5)[0], update=True)  # nor is a smaller batch
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("batches_a_call", [1, 4])
+def test_how_many_steps_a_call_takes_changes_no_bit_of_a_run(settings, batches_a_call, tmp_path, monkeypatch):
+    settings = {"encoder": "mlp", "dataset": "tiny", "batch_size": 64, "epochs": 2, "accelerator": "cpu", **settings}
+    many = zoo.train(output=tmp_path / "many", quiet=True, **settings)
+    monkeypatch.setattr(data, "SPAN_BYTES", batches_a_call * 64 * 16 * 16)
+    few = zoo.train(output=tmp_path / "few", quiet=True, **settings)
+    assert {name: content for name, content in contents_of(few).items() if not name.startswith("resume")} == {
+        name: content for name, content in contents_of(many).items() if not name.startswith("resume")
+    }
