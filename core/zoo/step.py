@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable
 
@@ -46,14 +47,16 @@ class Step:
         self.scaler = scaler
         (self.group,) = optimizer.param_groups
         self.weights: list[Tensor] = [weight for weight in self.group["params"] if weight.requires_grad]
-        self.state: tuple[list[Tensor], ...] = ()  # of Adam: first and second moments, and numbers of steps
+        self.state: tuple[list[Tensor], ...] = ()  # of Adam: means, squares, and numbers of steps
+        self.taken = 0  # how many steps
 
     def __call__(self, images: Tensor, *, update: bool) -> Losses:
         """Add the gradients of a batch, step on them if it is to `update` the weights, and return its losses."""
         losses = self._add_gradients(images)
         if update:
-            beta1, _ = self.group["betas"]
-            self._update(self.group["lr"], beta1)
+            self._prepare_gradients()
+            self._step()
+            self._drop_gradients()
         return losses
 
     def _add_gradients(self, images: Tensor) -> Losses:
@@ -63,7 +66,7 @@ class Step:
         loss.backward()  # type: ignore[no-untyped-call]
         return {name: value.detach() for name, value in losses.items()}
 
-    def _update(self, lr: float | Tensor, beta1: float | Tensor) -> None:
+    def _prepare_gradients(self) -> None:
         for weight in self.weights:
             if weight.grad is None:  # it took no part in the losses
                 weight.grad = torch.zeros_like(weight)
@@ -73,27 +76,30 @@ class Step:
             self.scaler.unscale_(self.optimizer)
         if self.gradient_clip:
             nn.utils.clip_grad_norm_(self.weights, self.gradient_clip)
+
+    def _step(self) -> None:
         if self.scaler:  # it leaves a step out whose gradients have overflown
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        elif not self.state:  # a new one's comes with its first step
+        elif not self.state:  # a new optimizer gets it with its first step
             self.optimizer.step()
             states = [self.optimizer.state[weight] for weight in self.weights]
             self.state = tuple([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
+            self.taken = int(states[0]["step"])
         else:
-            self._step(lr, beta1)
+            self.taken += 1
+            means, squares, counts = self.state
+            beta1, beta2 = self.group["betas"]
+            with torch.no_grad():
+                adam(
+                    self.weights, self._gradients(), means, squares, [], counts, fused=True, amsgrad=False,
+                    beta1=beta1, beta2=beta2, lr=self.group["lr"], eps=self.group["eps"], weight_decay=0,
+                    maximize=False,
+                )  # fmt: skip
+
+    def _drop_gradients(self) -> None:
         for weight in self.weights:
             weight.grad = None
-
-    @torch.no_grad()
-    def _step(self, lr: float | Tensor, beta1: float | Tensor) -> None:
-        means, squares, counts = self.state
-        compiling = torch.compiler.is_compiling()
-        adam(
-            self.weights, self._gradients(), means, squares, [], counts, fused=not compiling, capturable=compiling,
-            foreach=False, has_complex=False, amsgrad=False, beta1=beta1, beta2=self.group["betas"][1], lr=lr,
-            weight_decay=self.group["weight_decay"], eps=self.group["eps"], maximize=False,
-        )  # fmt: skip
 
     def _gradients(self) -> list[Tensor]:
         return [weight.grad for weight in self.weights if weight.grad is not None]
@@ -125,26 +131,46 @@ class CompiledStep(Step):
         super().__init__(losses, optimizer, gradient_clip=gradient_clip)
         self.batch_size = batch_size
         self.seconds = 0.0
-        self.lr, self.beta1 = torch.zeros((2,), device=self.weights[0].device).unbind()  # a number would be compiled in
+        self._rates = torch.zeros(3, device=self.weights[0].device)
         self._compiled = torch.compile(self._on_batch, dynamic=False)
 
     def __call__(self, images: Tensor, *, update: bool) -> Losses:
         if not self.state or len(images) != self.batch_size:
             return super().__call__(images, update=update)
-        self.lr.fill_(self.group["lr"])
-        self.beta1.fill_(self.group["betas"][0])
+        self._rates.copy_(torch.tensor(self._next_rates()))
+        self.taken += 1
         if self.seconds:
-            return self._compiled(images, self.lr, self.beta1)
+            return self._compiled(images, self._rates)
         started = time.perf_counter()
         with _gradients_are_traced():
-            losses = self._compiled(images, self.lr, self.beta1)
+            losses = self._compiled(images, self._rates)
         self.seconds = time.perf_counter() - started
         return losses
 
-    def _on_batch(self, images: Tensor, lr: Tensor, beta1: Tensor) -> Losses:
+    def _next_rates(self) -> tuple[float, float, float]:
+        """Return what changes from step to step, and would be compiled in if it were not given to the graph.
+
+        It is computed here: in the graph it would be, again and again, for every few weights.
+        """
+        beta1, beta2 = self.group["betas"]
+        step = self.taken + 1
+        return beta1, self.group["lr"] / (1 - beta1**step), math.sqrt(1 - beta2**step)
+
+    def _on_batch(self, images: Tensor, rates: Tensor) -> Losses:
         losses = self._add_gradients(images)
-        self._update(lr, beta1)
+        self._prepare_gradients()
+        with torch.no_grad():
+            self._adam(*rates.unbind())
+        self._drop_gradients()
         return losses
+
+    def _adam(self, beta1: Tensor, rate: Tensor, correction: Tensor) -> None:
+        _, beta2 = self.group["betas"]
+        for weight, gradient, mean, square, count in zip(self.weights, self._gradients(), *self.state, strict=True):
+            count.add_(1)
+            mean.lerp_(gradient, 1 - beta1)
+            square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+            weight.sub_(rate * mean / (square.sqrt() / correction + self.group["eps"]))
 
 
 def average_over_processes(gradients: list[Tensor]) -> None:

@@ -1,0 +1,74 @@
+"""What the benchmarks share: rounds in which every measurement takes its turn, and rows with bounds."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+ROUNDS = int(os.environ.get("ZOO_BENCHMARK_ROUNDS", "7"))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measurement's values, one a round."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def text(self, unit: str) -> str:
+        """Return the median with the lowest and the highest value."""
+        digits = 0 if self.median >= 100 else 2
+        low, middle, high = (f"{value:,.{digits}f}" for value in (min(self.values), self.median, max(self.values)))
+        return f"{middle} {unit} ({low}–{high})"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A ratio of two figures and its bound: at least, or at most; None where it is only told."""
+
+    what: str
+    ours: Figure
+    other: Figure
+    unit: str
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        return self.ours.median / self.other.median
+
+    @property
+    def missed(self) -> bool:
+        return bool((self.least and self.ratio < self.least) or (self.most and self.ratio > self.most))
+
+    @property
+    def bound(self) -> str:
+        bound = f"≥ {self.least:g}" if self.least else f"≤ {self.most:g}" if self.most else ""
+        return f"[red]{bound} MISSED[/]" if self.missed else bound
+
+
+def interleaved(measurements: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, Figure]:
+    """Measure in rounds in which each takes its turn, so that a busy machine hits all alike."""
+    values: dict[str, list[float]] = {name: [] for name in measurements}
+    for _ in range(rounds):
+        for name, measure in measurements.items():
+            values[name].append(measure())
+    return {name: Figure(tuple(series)) for name, series in values.items()}
+
+
+def show(title: str, rows: Iterable[Row]) -> int:
+    """Print a table of rows, and return how many bounds were missed."""
+    rows = list(rows)
+    table = Table("what", "ours", "other", "ratio", "must be", title=title, title_justify="left")
+    for row in rows:
+        table.add_row(row.what, row.ours.text(row.unit), row.other.text(row.unit), f"{row.ratio:.2f}", row.bound)
+    Console(width=150).print(table)
+    return sum(row.missed for row in rows)
