@@ -156,6 +156,13 @@ def test_ids_are_unique_and_fit_into_addresses_and_pretrained_models_keep_their_
     assert cards[f"{PRETRAINED[0]}-2"]["source"] == "run"
 
 
+def test_runs_of_one_name_are_called_by_their_paths(directory, checkpoint):
+    copy(checkpoint, *(directory / place for place in ("old/digits", "new/digits", "new/blobs")))
+    cards = Catalogue(find(["old", "new/digits", "new/blobs"])).read()
+    assert [each["title"] for each in cards.values()][:3] == ["old/digits", "new/digits", "blobs"]
+    assert list(cards)[:3] == ["old-digits", "new-digits", "blobs"]
+
+
 def test_a_name_that_is_no_text_is_shown_escaped(directory, checkpoint):
     place = directory / "bad\udce9\nname"
     copy(checkpoint, place)
@@ -262,7 +269,7 @@ def test_a_dataset_that_cannot_be_read_leaves_a_model_unmeasured_until_it_can(di
 def test_the_ranges_of_an_unmeasured_model_are_those_of_a_unit_gaussian():
     summary = unmeasured(2, "why")
     dims = [{"low": -3.0, "high": 3.0, "median": 0.0, "std": 1.0}] * 2
-    assert summary == {"available": False, "why": "why", "dims": dims, "order": [0, 1]}
+    assert summary == {"available": False, "why": "why", "dims": dims, "order": [0, 1], "labels": []}
 
 
 def test_an_unknown_id_is_refused():
@@ -278,4 +285,4 @@ def test_a_file_that_is_gone_when_its_model_is_opened_is_refused(directory, chec
     (directory / "runs" / "run" / "model.safetensors").unlink()
     with pytest.raises(RefusedError, match=r"runs/run") as refusal:
         catalogue.model("run")
-    assert refusal.value.status_code == 503
+    assert refusal.value.status_code == 410  # 503 would mean: ask again
