@@ -8,13 +8,12 @@ import math
 import re
 import shlex
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import zoo
-from demo.serving import COLOUR, TINY, make_run
+from demo.serving import COLOUR, TINY, make_run, need_patch
 from zoo import checkpoint as checkpoints
 from zoo.cli import main
 from zoo.registry import installed
@@ -226,23 +225,11 @@ def test_the_command_of_a_run_trains_with_its_very_settings(directory, third_par
     assert trained == [zoo.resolve(settings)]
 
 
-def rename(run: Path, kind: str) -> None:
-    """Let a run need a component that is not installed."""
-    checkpoint = checkpoints.read(run)
-    record = checkpoints.ComponentRecord(name="patch", distribution="zoo-patch", version="1.0")
-    components = checkpoint.metadata.components | {kind: record}
-    config = checkpoint.metadata.config
-    part = config.component(kind).model_copy(update={"name": "patch", "options": {}})
-    config = config.model_copy(update={kind: part})
-    metadata = checkpoint.metadata.model_copy(update={"components": components, "config": config})
-    checkpoints.save(checkpoint.path, checkpoint.build(), metadata)
-
-
 @pytest.mark.parametrize("kind", ["encoder", "decoder", "objective"])
 def test_a_model_whose_plugin_is_missing_is_an_error_or_left_out_with_what_to_install(
     directory, third_party, caplog, kind
 ):
-    rename(make_run(directory / "runs" / "run", TINY), kind)
+    need_patch(make_run(directory / "runs" / "run", TINY), kind)
     with pytest.raises(zoo.MissingComponentError, match=rf"needs {kind} 'patch' .*: pip install zoo-patch$"):
         shown("runs/run")
     assert shown("runs") == PRETRAINED
@@ -250,7 +237,7 @@ def test_a_model_whose_plugin_is_missing_is_an_error_or_left_out_with_what_to_in
 
 
 def test_a_model_whose_dataset_is_missing_is_shown_unmeasured(directory, third_party):
-    rename(make_run(directory / "run", TINY), "dataset")
+    need_patch(make_run(directory / "run", TINY), "dataset")
     model = Catalogue(find(["run"])).model("run")
     with pytest.raises(RefusedError, match=r"needs dataset 'patch' .*: pip install zoo-patch$"):
         Spaces().of(model)
