@@ -39,6 +39,12 @@ def test_the_programs_run(page: Page, demo: str, title: str) -> None:
     assert np.shape(names["images"])[1:] == (1, 28, 28)
 
 
+def test_a_program_is_told_how_to_show_its_password(opened: Page, demo: str) -> None:
+    choose_tab(opened, "about")
+    client = f'Client("{demo}", httpx_kwargs={{"auth": ("USER", "PASSWORD")}})'  # as in demo/README.md, where it is run
+    assert client in program_of(opened, "From another program")
+
+
 def test_a_runs_path_is_said_to_be_relative(page: Page, demo: str) -> None:
     visit(page, demo, "about", "tiny")
     assert "in the directory where zoo demo was started" in (page.text_content("#zoo-about") or "")

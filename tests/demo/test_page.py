@@ -187,6 +187,10 @@ def test_dark_mode_follows_the_system(dark_page: Page, demo: str) -> None:
     background, text = (sum(map(float, re.findall(r"[\d.]+", colour)[:3])) for colour in colours)
     assert background < 150
     assert text > 550
+    error_map = dark_page.evaluate("getComputedStyle(document.querySelector('.zoo-signed')).backgroundColor")
+    assert sum(map(float, re.findall(r"[\d.]+", error_map)[:3])) < 150
+    edge = dark_page.evaluate("getComputedStyle(document.querySelector('.zoo-pad')).borderTopColor")
+    assert edge not in (colours[0], "rgb(0, 0, 0)")
 
 
 def test_hints_and_errors_have_colours_of_their_own(opened: Page) -> None:

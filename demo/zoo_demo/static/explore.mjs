@@ -65,6 +65,7 @@ export class Explore {
   follow(by) {
     const { latent } = this.app;
     for (const row of this.rows) {
+      if (row.value === latent[row.dim]) continue;
       if (row !== by) row.fit(latent[row.dim]);
       row.show(latent[row.dim]);
     }

@@ -13,6 +13,7 @@ export class LatentSlider {
   /** `onmove` gets each value that the user chooses. */
   constructor(dim, { low, high, std }, onmove) {
     this.dim = dim;
+    this.value = null;
     this.usual = { low, high };
     this.onmove = onmove;
     const id = `zoo-slider-${dim}`;
@@ -34,6 +35,7 @@ export class LatentSlider {
   }
 
   show(value) {
+    this.value = value;
     this.slider.value = String(value);
     this.slider.setAttribute("aria-valuetext", decimal(value));
     this.output.textContent = decimal(value);
