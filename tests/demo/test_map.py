@@ -195,7 +195,8 @@ def test_a_latent_of_one_dimension_has_a_map(page: Page, demo: str) -> None:
 
 def test_on_a_phone_what_is_under_the_finger_is_in_sight(phone_page: Page, demo: str) -> None:
     visit(phone_page, demo, "map", "mnist-vae")
-    phone_page.locator(".zoo-map").scroll_into_view_if_needed()
+    phone_page.set_viewport_size({"width": 375, "height": 600})
+    phone_page.locator(".zoo-map").evaluate("(map) => map.scrollIntoView({ block: 'start' })")
     phone_page.tap(".zoo-map", position={"x": 100, "y": 200})
     for selector in (".zoo-map-tab .zoo-medium", ".zoo-where"):
         assert is_in_sight(phone_page, selector)

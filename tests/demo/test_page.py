@@ -131,7 +131,8 @@ def test_a_failure_of_the_server_is_a_line_until_the_next_act(
     page.wait_for_function("document.querySelector('.zoo-notes .zoo-error').textContent === 'Broken.'")
     assert is_in_sight(page, ".zoo-notes .zoo-error")
     page.unroute("**/decode")
-    choose_tab(page, "about")
+    page.press("#zoo-tab-explore", "ArrowRight")
+    page.wait_for_selector("#zoo-map", state="visible")
     assert errors_on(page) == []
 
 

@@ -15,7 +15,6 @@ from demo.browsing import (
     TOLERANCE,
     box_of,
     choose_model,
-    choose_tab,
     draw_stroke,
     errors_on,
     is_in_sight,
@@ -232,12 +231,14 @@ def test_an_upload_that_is_no_image_earns_a_message_beside_it(opened: Page, expe
     assert is_in_sight(opened, "fieldset:has(#zoo-file) .zoo-error")
     assert opened.text_content(".zoo-verdict") == ""
     assert opened.evaluate("document.querySelector('.zoo-trio canvas').pixels") is None
-    choose_tab(opened, "explore")
+    opened.click(".zoo-gallery .zoo-shelf button >> nth=1")
+    wait_for_verdict(opened, "Test image 1,")
     assert errors_on(opened) == []
 
 
 def test_on_a_phone_the_result_of_a_drawing_is_in_sight_of_the_pad(phone_page: Page, demo: str) -> None:
     visit(phone_page, demo)
+    phone_page.locator(".zoo-pad").evaluate("(pad) => pad.scrollIntoView({ block: 'center' })")
     draw_stroke(phone_page)
     wait_for_verdict(phone_page, "Your drawing")
     for selector in (".zoo-pad", ".zoo-trio"):
@@ -250,7 +251,7 @@ def test_on_a_phone_an_upload_and_its_message_are_in_sight(
     expected_statuses.add(0)
     visit(phone_page, demo)
     phone_page.route("**/upload*", lambda route: route.abort())
-    phone_page.locator("#zoo-file").scroll_into_view_if_needed()
+    phone_page.locator("#zoo-file").evaluate("(file) => file.scrollIntoView({ block: 'center' })")
     upload(phone_page, "x.png", b"x")
     wait_for_text(phone_page, "fieldset:has(#zoo-file) .zoo-error", "x.png: The server does not answer")
     for selector in ("fieldset:has(#zoo-file) .zoo-error", ".zoo-trio"):
