@@ -20,7 +20,7 @@ def main() -> None:
     command = [str(Path(sys.executable).with_name("zoo")), "demo", "--no-browser", "--port", "0"]
     shots: list[tuple[str, str, Callable[[Page], None] | None]] = [
         ("reconstruct", "mnist-conv", choose_worst),
-        ("explore", "mnist-mlp", None),
+        ("explore", "mnist-conv", None),
         ("map", "mnist-vae", pin),
         ("morph", "mnist-conv", None),
     ]

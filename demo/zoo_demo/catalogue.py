@@ -5,6 +5,7 @@ A page names a model by its id and nothing else: no path ever comes from a reque
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 import os
@@ -63,14 +64,14 @@ class Catalogue:
         """Return a model, opened.
 
         Raises:
-            RefusedError: 404, there is none of this id; 503, its file cannot be read any more.
+            RefusedError: 404, there is none of this id; 410, its file cannot be read any more.
         """
         if id_ not in self.read():
             raise RefusedError(404, f"There is no model '{printable(id_, 80)}'.")
         try:
             return self._open(id_)
         except ZooError as error:
-            raise RefusedError(503, str(error)) from error
+            raise RefusedError(410, str(error)) from error
 
     def _open(self, id_: str) -> Model:
         return self._models.get(id_, lambda: _open(id_, self.sources[id_]))
@@ -105,7 +106,14 @@ def find(runs: Sequence[str]) -> list[Source]:
             unique[place] = source
     if not unique:
         raise UsageError("There is no model to show: train one, `zoo train --encoder mlp --dataset mnist`.")
-    return list(unique.values())
+    return _told_apart(list(unique.values()))
+
+
+def _told_apart(sources: Sequence[Source]) -> list[Source]:
+    """Call runs by their paths where several have one name."""
+    runs = [source.title for source in sources if source.kind == "run"]
+    alike = [source for source in sources if source.kind == "run" and runs.count(source.title) > 1]
+    return [dataclasses.replace(source, title=source.load) if source in alike else source for source in sources]
 
 
 def _with_ids(sources: Sequence[Source]) -> dict[str, Source]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib.util
 import os
@@ -31,8 +32,8 @@ SHORTEST_PASSWORD = 8
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True,
               help="Address to listen on. One that others can reach, such as 0.0.0.0, needs --auth.")  # fmt: skip
-@click.option("--port", metavar="N", type=click.IntRange(0, 65_535), show_default=f"first free one from {FIRST_PORT}",
-              help="Port to listen on; 0 for any free one.")  # fmt: skip
+@click.option("--port", metavar="N", type=click.IntRange(0, 65_535),
+              help=f"Port to listen on; 0 for any free one. Without it: the first free from {FIRST_PORT}.")  # fmt: skip
 @click.option("--auth", "user", metavar="USER",
               help=f"Ask for this user and a password. The password is typed at a prompt or read from "
                    f"{PASSWORD_VARIABLE}: on the command line others could see it. The connection is not "
@@ -59,7 +60,7 @@ def demo(runs: tuple[str, ...], host: str, port: int | None, user: str | None, n
                 catalogue.read()
 
         def ready() -> None:
-            url = _url(host, listener)
+            url = url_of(host, listener)
             click.echo(f"ready  {url}  (Ctrl-C stops it)")
             if not no_browser and sys.stdout.isatty():  # else nobody sits there
                 threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
@@ -77,10 +78,17 @@ def _credentials(host: str, user: str | None) -> Credentials | None:
         return None
     if not user or ":" in user:
         raise UsageError(f"--auth takes a user's name without ':', got '{printable(user)}'.")
-    password = os.environ.get(PASSWORD_VARIABLE) or click.prompt(f"Password for {user}", hide_input=True, err=True)
+    password = os.environ.get(PASSWORD_VARIABLE) or _typed_password(user)
     if len(password) < SHORTEST_PASSWORD:
         raise UsageError(f"The password is too short: {SHORTEST_PASSWORD} characters or more.")
     return Credentials(user, password)
+
+
+def _typed_password(user: str) -> str:
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError(f"--auth needs a password: there is no terminal to type it at, so set {PASSWORD_VARIABLE}.")
+    password: str = click.prompt(f"Password for {user}", hide_input=True, err=True)
+    return password
 
 
 def listen(host: str, port: int | None) -> socket.socket:
@@ -114,11 +122,21 @@ def _reason(error: Exception) -> str:
     return os.strerror(error.errno)  # its own text repeats the address
 
 
-def _url(host: str, listener: socket.socket) -> str:
+def url_of(host: str, listener: socket.socket) -> str:
+    """Return the page's address, for this machine and for others that may reach it."""
     from zoo_demo.safety import is_unspecified
 
-    name = socket.gethostname() if is_unspecified(host) else host
+    name = _own_address(listener.family) if is_unspecified(host) else host
     return f"http://{f'[{name}]' if ':' in name else name}:{listener.getsockname()[1]}"
+
+
+def _own_address(family: int) -> str:
+    """Return the address by which other machines find this one, which they may not do by its name."""
+    elsewhere, here = ("2001:db8::1", "::1") if family == socket.AF_INET6 else ("192.0.2.1", "127.0.0.1")
+    with socket.socket(family, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):  # there is no network
+        probe.connect((elsewhere, 9))  # chooses the way there; nothing is sent
+        here = probe.getsockname()[0]
+    return here
 
 
 def _exit(number: int, frame: object) -> NoReturn:

@@ -63,7 +63,7 @@ def add_endpoints(service: Service) -> None:
         """Decode latents into images.
 
         Latents are N × latent_dim finite numbers, at most 512 of them, in nested lists. Images are
-        N × C × H × W numbers as the decoder gives them: they may leave [0, 1] slightly.
+        N × C × H × W numbers in [0, 1], as `encode` takes them.
 
         Args:
             model: A model's id.
@@ -75,7 +75,7 @@ def add_endpoints(service: Service) -> None:
 
         def work() -> Any:
             opened = service.catalogue.model(str(model))
-            return _numbers(opened.decode(_latents(opened, latents)))
+            return _pixels(opened.decode(_latents(opened, latents)))
 
         decoded: Images = await run(work)
         return decoded
@@ -84,8 +84,9 @@ def add_endpoints(service: Service) -> None:
         """Encode images and decode their latents.
 
         Images are N × C × H × W numbers in [0, 1], at most 256 of them, in nested lists. The answer
-        holds "reconstructions", N × C × H × W numbers, "latents", N × latent_dim numbers, and "mse",
-        N numbers: the mean squared error of each image over its pixels.
+        holds "reconstructions", N × C × H × W numbers in [0, 1], "latents", N × latent_dim numbers,
+        and "mse", N numbers: the mean squared error of each image over its pixels, of what the
+        decoder gives before it is clamped to [0, 1].
 
         Args:
             model: A model's id.
@@ -99,7 +100,7 @@ def add_endpoints(service: Service) -> None:
             opened = service.catalogue.model(str(model))
             latents, errors, reconstructions = opened.reconstruct(_images(opened, images))
             return {
-                "reconstructions": _numbers(reconstructions),
+                "reconstructions": _pixels(reconstructions),
                 "latents": _numbers(latents),
                 "mse": _numbers(errors),
             }
@@ -141,12 +142,26 @@ def _array(given: Any, shape: tuple[int, ...], most: int, what: str) -> "Floats"
     return array
 
 
+def _pixels(images: "Floats") -> Any:
+    """Return images as nested lists of numbers in [0, 1]: a decoder's own may leave it slightly."""
+    return _nested(_finite(images).clip(0, 1))
+
+
 def _numbers(array: "Floats") -> Any:
-    """Return an array as nested lists, with the digits that a float32 has.
+    return _nested(_finite(array))
+
+
+def _finite(array: "Floats") -> "Floats":
+    """Return an array as it is.
 
     Raises:
-        RefusedError: 400, the model gives NaN or infinity, which JSON cannot hold.
+        RefusedError: 400, it holds NaN or infinity, which JSON cannot.
     """
     if not np.isfinite(array).all():
         raise RefusedError(400, "The model gives NaN or infinite numbers for this.")
+    return array
+
+
+def _nested(array: "Floats") -> Any:
+    """Return an array as nested lists, with the digits that a float32 has."""
     return np.char.mod("%.7g", array).astype(np.float64).tolist()

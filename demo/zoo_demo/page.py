@@ -38,5 +38,5 @@ def build_page(register_endpoints: Callable[[], None]) -> gr.Blocks:
 def mount_arguments() -> dict[str, Any]:
     """Return what `gr.mount_gradio_app` is given for the page's look: nothing from another host."""
     theme = gr.themes.Default(font=_SYSTEM_FONTS, font_mono=_SYSTEM_MONO_FONTS)
-    stylesheet = '<link rel="stylesheet" href="/zoo/static/page.css">'
-    return {"theme": theme, "head": stylesheet, "footer_links": []}
+    sheets = "".join(f'<link rel="stylesheet" href="/zoo/static/{name}.css">' for name in ("page", "tabs"))
+    return {"theme": theme, "head": sheets, "footer_links": []}

@@ -1,8 +1,8 @@
 """The HTTP routes under /zoo that the page calls: JSON, and arrays as raw little-endian bytes.
 
-Every refusal is `{"error": line}` with 400 (the request makes no sense), 404, 413 (too much), 415
-(no image) or 503 (too busy, with Retry-After). Arrays have no header: both sides know their shape
-from the model's card.
+Every refusal is `{"error": line}` with 400 (the request makes no sense), 404, 410 (the model's file
+cannot be read any more), 413 (too much), 415 (no image), 422 (a damaged one) or 503 (too busy, with
+Retry-After). Arrays have no header: both sides know their shape from the model's card.
 """
 
 from __future__ import annotations

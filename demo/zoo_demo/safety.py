@@ -38,6 +38,9 @@ _GRADIO_PATHS = re.compile(
 _OUR_PATHS = "/zoo/"
 _SCHEMES = ("http", "https")  # https where the user has put a proxy in front
 
+# Browsers heed it from an origin that they trust alone, and complain on the console about any other.
+_ON_LOOPBACK = {"cross-origin-opener-policy": "same-origin"}
+
 # Gradio's page starts from inline scripts, and its gr.HTML compiles templates: both are allowed,
 # from this server alone. Nothing else may be loaded from, or sent to, any other host.
 _SECURITY_HEADERS = {
@@ -46,7 +49,6 @@ _SECURITY_HEADERS = {
         "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; "
         "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
     ),
-    "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "referrer-policy": "no-referrer",
@@ -121,9 +123,10 @@ class Gate:
         if scope["type"] != "http":  # a websocket: nothing here uses one
             await send({"type": "websocket.close", "code": 1008})
             return
-        send = _with_security_headers(send)
+        headers = Headers(scope=scope)
+        send = _with_security_headers(send, headers.get("host", ""))
         try:
-            self._check(Headers(scope=scope), scope["method"], scope["path"])
+            self._check(headers, scope["method"], scope["path"])
         except RefusedError as refusal:
             await refusal.response()(scope, receive, send)
             return
@@ -231,10 +234,12 @@ def _too_long() -> RefusedError:
     return RefusedError(413, f"At most {MAX_BODY_BYTES // 2**20} MiB can be sent at once.", {"connection": "close"})
 
 
-def _with_security_headers(send: Send) -> Send:
+def _with_security_headers(send: Send, host: str) -> Send:
+    added = _SECURITY_HEADERS | (_ON_LOOPBACK if is_loopback(_host_name(host)) else {})
+
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(_SECURITY_HEADERS)
+            MutableHeaders(scope=message).update(added)
         await send(message)
 
     return sending

@@ -91,7 +91,7 @@ class Spaces:
 def unmeasured(latent_dim: int, why: str) -> dict[str, Any]:
     """Return what stands in for a summary where nothing could be measured: the range of a unit Gaussian."""
     dims = [{"low": -3.0, "high": 3.0, "median": 0.0, "std": 1.0} for _ in range(latent_dim)]
-    return {"available": False, "why": why, "dims": dims, "order": list(range(latent_dim))}
+    return {"available": False, "why": why, "dims": dims, "order": list(range(latent_dim)), "labels": []}
 
 
 def _measure(model: Model, test: ImageDataset) -> Space:

@@ -35,8 +35,8 @@ def to_image(content: bytes, image_shape: tuple[int, int, int], *, invert: bool)
         uint8 `(C, H, W)`.
 
     Raises:
-        RefusedError: 400 for a damaged file or a model of neither 1 nor 3 channels, 413 for too
-            many pixels, 415 for any other kind of file.
+        RefusedError: 400 for a model of neither 1 nor 3 channels, 413 for too many pixels, 415 for
+            any other kind of file, 422 for a damaged one.
     """
     channels, height, width = image_shape
     if channels not in MODES:
@@ -47,7 +47,7 @@ def to_image(content: bytes, image_shape: tuple[int, int, int], *, invert: bool)
         image = ImageOps.fit(_upright(image), (width, height), Image.Resampling.BILINEAR)
         image = _on_white(image).convert(MODES[channels])
     except Exception as error:  # Pillow's decoders raise anything for a damaged file
-        raise RefusedError(400, "The image file is damaged, or was cut short.") from error
+        raise RefusedError(422, "The image file is damaged, or was cut short.") from error
     pixels = np.asarray(image, dtype=np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
     return np.ascontiguousarray(255 - pixels if invert else pixels)
 

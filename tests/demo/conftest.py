@@ -7,17 +7,17 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Collection, Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from demo.serving import COLOUR, ORIGIN, TINY, make_run, start_demo
+from demo.browsing import visit
+from demo.serving import COLOUR, ORIGIN, TINY, make_run, need_patch, start_demo
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, BrowserContext, Page
     from starlette.testclient import TestClient
 
     OpenPage = Callable[..., contextlib.AbstractContextManager[Page]]
@@ -52,10 +52,13 @@ def client(runs: Path) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="session")
 def odd_runs(tmp_path_factory: pytest.TempPathFactory, third_party: list[str]) -> Path:
-    """A directory with two runs: `fourier`, which no browser decodes, and one whose name is HTML."""
+    """A directory with odd runs: see their names; no browser decodes `fourier`, nobody has the data of `homeless`."""
     directory = tmp_path_factory.mktemp("odd-runs")
     make_run(directory / "fourier", TINY | {"decoder": "fourier"})
     make_run(directory / "<img src=x onerror=alert(1)>", TINY)
+    make_run(directory / f"{'a-very-' * 15}long-name", TINY)
+    make_run(directory / "line", TINY | {"latent_dim": 1})
+    need_patch(make_run(directory / "homeless", TINY), "dataset")
     return directory
 
 
@@ -95,7 +98,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def expected_statuses() -> set[int]:
-    """HTTP statuses from 400 on that a test means to see; it adds them."""
+    """HTTP statuses from 400 on that a test means to see, 0 where it lets nobody answer; it adds them."""
     return set()
 
 
@@ -106,20 +109,38 @@ def page(open_page: OpenPage, expected_statuses: set[int]) -> Iterator[Page]:
         yield page
 
 
+@pytest.fixture
+def opened(page: Page, demo: str) -> Page:
+    """The page, ready, showing the document's own model."""
+    return visit(page, demo)
+
+
+@pytest.fixture
+def phone_page(open_page: OpenPage, expected_statuses: set[int]) -> Iterator[Page]:
+    with open_page(expected_statuses, viewport={"width": 375, "height": 800}, has_touch=True, is_mobile=True) as page:
+        yield page
+
+
 @pytest.fixture(scope="session")
 def open_page(browser: Browser) -> OpenPage:
-    """Opens a page without history, to be used in a `with`; in the end nothing may have gone wrong on it."""
-    return partial(watched, browser)
+    """Opens a page without history, to be used in a `with`; in the end nothing may have gone wrong on it.
+
+    The options are those of `Browser.new_context`: locale, colour scheme, viewport. Pages with the
+    same ones share a cache of files; nothing else of a page outlives it.
+    """
+    contexts: dict[str, BrowserContext] = {}
+
+    def open_page(expected_statuses: Collection[int] = (), **options: Any) -> contextlib.AbstractContextManager[Page]:
+        context = contexts.get(repr(options)) or browser.new_context(**options)
+        contexts[repr(options)] = context
+        return watched(context.new_page(), expected_statuses)
+
+    return open_page
 
 
 @contextlib.contextmanager
-def watched(browser: Browser, expected_statuses: Collection[int] = (), **options: Any) -> Iterator[Page]:
-    """Assert that a page has no error, no request to other hosts and no status from 400 on but the expected ones.
-
-    The options are those of `Browser.new_context`: locale, colour scheme, viewport.
-    """
-    context = browser.new_context(**options)
-    page = context.new_page()
+def watched(page: Page, expected_statuses: Collection[int]) -> Iterator[Page]:
+    """Assert that a page has no error, no request to other hosts and no status from 400 on but the expected ones."""
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
     page.on("console", lambda message: wrong.append(f"console: {message.text}") if message.type == "error" else None)
@@ -128,9 +149,16 @@ def watched(browser: Browser, expected_statuses: Collection[int] = (), **options
     try:
         yield page
     finally:
-        context.close()
-    console = "console: Failed to load resource: the server responded with a status of "
-    expected = tuple(text for status in expected_statuses for text in (f"{status} ", f"{console}{status} "))
+        page.close()
+    console = "console: Failed to load resource: "
+    expected = tuple(
+        text
+        for status in expected_statuses
+        for text in (
+            f"{status} ",
+            f"{console}the server responded with a status of {status} " if status else f"{console}net::ERR_FAILED",
+        )
+    )
     assert [line for line in wrong if not line.startswith(expected)] == []
 
 

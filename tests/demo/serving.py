@@ -39,6 +39,22 @@ def make_run(directory: Path, settings: dict[str, Any], **facts: Any) -> Path:
     return directory
 
 
+def need_patch(run: Path, kind: str) -> Path:
+    """Let a run need a component that is not installed, `patch` of zoo-patch."""
+    from zoo import checkpoint as checkpoints
+
+    checkpoint = checkpoints.read(run)
+    record = checkpoints.ComponentRecord(name="patch", distribution="zoo-patch", version="1.0")
+    components = checkpoint.metadata.components | {kind: record}
+    config = checkpoint.metadata.config
+    part = config.component(kind).model_copy(update={"name": "patch", "options": {}})
+    metadata = checkpoint.metadata.model_copy(
+        update={"components": components, "config": config.model_copy(update={kind: part})}
+    )
+    checkpoints.save(checkpoint.path, checkpoint.build(), metadata)
+    return run
+
+
 @contextlib.contextmanager
 def start_demo(
     environment: dict[str, str], temporary: Path, *arguments: object, **variables: str

@@ -8,13 +8,12 @@ import math
 import re
 import shlex
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import zoo
-from demo.serving import COLOUR, TINY, make_run
+from demo.serving import COLOUR, TINY, make_run, need_patch
 from zoo import checkpoint as checkpoints
 from zoo.cli import main
 from zoo.registry import installed
@@ -156,6 +155,13 @@ def test_ids_are_unique_and_fit_into_addresses_and_pretrained_models_keep_their_
     assert cards[f"{PRETRAINED[0]}-2"]["source"] == "run"
 
 
+def test_runs_of_one_name_are_called_by_their_paths(directory, checkpoint):
+    copy(checkpoint, *(directory / place for place in ("old/digits", "new/digits", "new/blobs")))
+    cards = Catalogue(find(["old", "new/digits", "new/blobs"])).read()
+    assert [each["title"] for each in cards.values()][:3] == ["old/digits", "new/digits", "blobs"]
+    assert list(cards)[:3] == ["old-digits", "new-digits", "blobs"]
+
+
 def test_a_name_that_is_no_text_is_shown_escaped(directory, checkpoint):
     place = directory / "bad\udce9\nname"
     copy(checkpoint, place)
@@ -219,23 +225,11 @@ def test_the_command_of_a_run_trains_with_its_very_settings(directory, third_par
     assert trained == [zoo.resolve(settings)]
 
 
-def rename(run: Path, kind: str) -> None:
-    """Let a run need a component that is not installed."""
-    checkpoint = checkpoints.read(run)
-    record = checkpoints.ComponentRecord(name="patch", distribution="zoo-patch", version="1.0")
-    components = checkpoint.metadata.components | {kind: record}
-    config = checkpoint.metadata.config
-    part = config.component(kind).model_copy(update={"name": "patch", "options": {}})
-    config = config.model_copy(update={kind: part})
-    metadata = checkpoint.metadata.model_copy(update={"components": components, "config": config})
-    checkpoints.save(checkpoint.path, checkpoint.build(), metadata)
-
-
 @pytest.mark.parametrize("kind", ["encoder", "decoder", "objective"])
 def test_a_model_whose_plugin_is_missing_is_an_error_or_left_out_with_what_to_install(
     directory, third_party, caplog, kind
 ):
-    rename(make_run(directory / "runs" / "run", TINY), kind)
+    need_patch(make_run(directory / "runs" / "run", TINY), kind)
     with pytest.raises(zoo.MissingComponentError, match=rf"needs {kind} 'patch' .*: pip install zoo-patch$"):
         shown("runs/run")
     assert shown("runs") == PRETRAINED
@@ -243,7 +237,7 @@ def test_a_model_whose_plugin_is_missing_is_an_error_or_left_out_with_what_to_in
 
 
 def test_a_model_whose_dataset_is_missing_is_shown_unmeasured(directory, third_party):
-    rename(make_run(directory / "run", TINY), "dataset")
+    need_patch(make_run(directory / "run", TINY), "dataset")
     model = Catalogue(find(["run"])).model("run")
     with pytest.raises(RefusedError, match=r"needs dataset 'patch' .*: pip install zoo-patch$"):
         Spaces().of(model)
@@ -262,7 +256,7 @@ def test_a_dataset_that_cannot_be_read_leaves_a_model_unmeasured_until_it_can(di
 def test_the_ranges_of_an_unmeasured_model_are_those_of_a_unit_gaussian():
     summary = unmeasured(2, "why")
     dims = [{"low": -3.0, "high": 3.0, "median": 0.0, "std": 1.0}] * 2
-    assert summary == {"available": False, "why": "why", "dims": dims, "order": [0, 1]}
+    assert summary == {"available": False, "why": "why", "dims": dims, "order": [0, 1], "labels": []}
 
 
 def test_an_unknown_id_is_refused():
@@ -278,4 +272,4 @@ def test_a_file_that_is_gone_when_its_model_is_opened_is_refused(directory, chec
     (directory / "runs" / "run" / "model.safetensors").unlink()
     with pytest.raises(RefusedError, match=r"runs/run") as refusal:
         catalogue.model("run")
-    assert refusal.value.status_code == 503
+    assert refusal.value.status_code == 410  # 503 would mean: ask again

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import signal
 import socket
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from demo.serving import start_demo
+from demo.serving import ZOO, start_demo
 
 WITHOUT_GRADIO = "import sys; sys.modules['gradio'] = None; from zoo.cli import main; main(['demo'])"
 IMPORTED = """
@@ -64,6 +66,13 @@ def test_a_short_password_is_refused(run_zoo):
     assert_refused(result, 2, "The password is too short: 8 characters or more.")
 
 
+def test_a_password_that_nobody_can_type_is_asked_of_the_environment(zoo_environment):
+    command = [ZOO, "demo", "--auth", "me"]
+    result = subprocess.run(command, env=zoo_environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    line = "--auth needs a password: there is no terminal to type it at, so set ZOO_DEMO_PASSWORD."
+    assert (result.returncode, result.stderr) == (2, f"zoo: {line}\n")
+
+
 @pytest.mark.parametrize("user", ["", "me:too"])
 def test_a_user_that_no_browser_could_send_is_refused(run_zoo, user):
     assert_refused(run_zoo("demo", "--auth", user), 2, f"--auth takes a user's name without ':', got '{user}'.")
@@ -81,6 +90,16 @@ def test_a_taken_port_that_was_not_asked_for_is_passed_over():
 
     with listen("127.0.0.1", None) as first, listen("127.0.0.1", None) as second:
         assert FIRST_PORT <= first.getsockname()[1] < second.getsockname()[1]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+def test_the_address_that_is_printed_is_one_that_works(host):
+    from zoo_demo.cli import listen, url_of
+
+    with listen(host, 0) as listener:
+        address = urlsplit(url_of(host, listener))
+        ipaddress.ip_address(address.hostname)  # other machines may not know this one's name
+        socket.create_connection((address.hostname, address.port)).close()
 
 
 def test_an_address_of_another_machine_is_refused(run_zoo):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -13,6 +14,8 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 import zoo
+from conftest import ROOT
+from demo.serving import start_demo
 
 USERS, REQUESTS = 20, 20
 
@@ -40,13 +43,45 @@ def test_images_are_encoded(api, model, images):
 def test_latents_are_decoded(api, model):
     latents = torch.randn(300, 3, generator=torch.Generator().manual_seed(0))
     images = api.predict("tiny", latents.tolist(), api_name="/decode")
-    assert np.allclose(images, model.decode(latents).numpy(), atol=1e-5)
+    assert np.allclose(images, model.decode(latents).clamp(0, 1).numpy(), atol=1e-5)
+
+
+def test_what_a_decoder_gives_can_be_encoded_again(api, model):
+    latents = 3 * torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    assert model.decode(latents).min() < 0
+    images = api.predict("tiny", latents.tolist(), api_name="/decode")
+    assert np.shape(api.predict("tiny", images, api_name="/encode")) == (20, 3)
+
+
+def readme_programs():
+    text = (ROOT / "demo" / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.+?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def assert_runs(program, url):
+    names = {}
+    exec(program.replace("http://127.0.0.1:7860", url), names)
+    assert np.shape(names["images"]) == (1, 1, 28, 28)
+    assert np.shape(names["latents"]) == (1, 3)
+    assert set(names["answer"]) == {"reconstructions", "latents", "mse"}
+
+
+def test_the_readmes_program_runs(demo):
+    program, _ = readme_programs()
+    assert_runs(program, demo)
+
+
+def test_the_readmes_program_runs_behind_a_password(zoo_environment, tmp_path):
+    program, client = readme_programs()
+    guarded = re.sub(r"^client = .*\n", client, program, flags=re.MULTILINE)
+    with start_demo(zoo_environment, tmp_path, "--auth", "me", ZOO_DEMO_PASSWORD="correct horse") as (_, url):
+        assert_runs(guarded, url)
 
 
 def test_images_are_reconstructed(api, model, images):
     answer = api.predict("tiny", images.tolist(), api_name="/reconstruct")
     reconstructions = model.reconstruct(images)
-    assert np.allclose(answer["reconstructions"], reconstructions.numpy(), atol=1e-5)
+    assert np.allclose(answer["reconstructions"], reconstructions.clamp(0, 1).numpy(), atol=1e-5)
     assert np.allclose(answer["latents"], model.encode(images).numpy(), atol=1e-5)
     assert np.allclose(answer["mse"], (reconstructions - images).square().mean(dim=(1, 2, 3)).numpy(), atol=1e-5)
 

@@ -1,17 +1,30 @@
-"""The page in a real browser: every tab driven as a user would, by pointer and by keyboard."""
+"""The page in a real browser: what the tabs share, for every user, language, screen and mishap."""
 
 from __future__ import annotations
 
-import io
 import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
 import zoo
+from demo.browsing import (
+    SHIPPED,
+    TABS,
+    TOLERANCE,
+    box_of,
+    choose_model,
+    choose_tab,
+    decoded_at_sliders,
+    decoded_by_pytorch,
+    errors_on,
+    held,
+    is_in_sight,
+    visit,
+    wait_for_model,
+    wait_for_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,20 +34,10 @@ if TYPE_CHECKING:
 
     OpenPage = Callable[..., AbstractContextManager[Page]]
 
-SHIPPED = [model.name for model in zoo.installed().models() if model.plugin.built_in]
-TABS = ["reconstruct", "explore", "map", "morph", "compare", "about"]
-TOLERANCE = 1 / 255
-
 
 @pytest.fixture
-def opened(page: Page, demo: str) -> Page:
-    """The page, ready, showing the document's own model."""
-    return visit(page, demo)
-
-
-@pytest.fixture
-def korean_page(open_page: OpenPage) -> Iterator[Page]:
-    with open_page(locale="ko-KR") as page:
+def korean_page(open_page: OpenPage, expected_statuses: set[int]) -> Iterator[Page]:
+    with open_page(expected_statuses, locale="ko-KR") as page:
         yield page
 
 
@@ -42,109 +45,6 @@ def korean_page(open_page: OpenPage) -> Iterator[Page]:
 def dark_page(open_page: OpenPage) -> Iterator[Page]:
     with open_page(color_scheme="dark") as page:
         yield page
-
-
-@pytest.fixture
-def phone_page(open_page: OpenPage) -> Iterator[Page]:
-    with open_page(viewport={"width": 375, "height": 800}, has_touch=True, is_mobile=True) as page:
-        yield page
-
-
-def visit(page: Page, url: str, tab: str = "reconstruct", model: str = "mnist-mlp") -> Page:
-    page.goto(f"{url}#{tab}", wait_until="domcontentloaded")
-    page.wait_for_selector(".zoo-app[data-ready]", timeout=60_000)
-    choose_model(page, model)
-    return page
-
-
-def choose_model(page: Page, name: str) -> None:
-    page.select_option("#zoo-model", name)
-    page.wait_for_function("document.querySelector('.zoo-status').textContent === ''", timeout=60_000)
-
-
-def choose_tab(page: Page, name: str) -> None:
-    page.click(f"#zoo-tab-{name}")
-
-
-def pixels_of(page: Page, selector: str) -> np.ndarray:
-    """What a picture shows, as the floats it was drawn from."""
-    page.wait_for_function(f"document.querySelector('{selector}')?.pixels")
-    return np.array(page.evaluate(f"Array.from(document.querySelector('{selector}').pixels)"))
-
-
-def decoded_at_sliders(page: Page) -> np.ndarray:
-    """The picture of Explore, once it shows where the sliders are."""
-    page.wait_for_function(
-        """() => {
-          const latent = document.querySelector('.zoo-explore .zoo-large').latent;
-          return latent && [...document.querySelectorAll('.zoo-slider')].every((row) => {
-            const slider = row.querySelector('input');
-            return Math.abs(latent[Number(slider.id.split('-').pop())] - Number(slider.value)) < 0.02;
-          });
-        }"""
-    )
-    return pixels_of(page, ".zoo-explore .zoo-large")
-
-
-def decoded_by_pytorch(page: Page, name: str) -> np.ndarray:
-    latent = page.evaluate("Array.from(document.querySelector('.zoo-explore .zoo-large').latent)")
-    with torch.inference_mode():
-        return zoo.load(name).decode(torch.tensor([latent])).flatten().numpy()
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_every_shipped_model_is_decoded_in_the_browser_as_pytorch_decodes_it(page: Page, demo: str, name: str) -> None:
-    visit(page, demo, "explore", name)
-    assert page.get_attribute(".zoo-badge", "data-where") == "browser"
-    for _ in range(5):
-        page.click("#zoo-explore >> text=Random")
-        assert np.abs(decoded_at_sliders(page) - decoded_by_pytorch(page, name)).max() <= TOLERANCE
-
-
-def test_an_arrow_key_on_a_slider_moves_the_image(opened: Page) -> None:
-    choose_tab(opened, "explore")
-    before = decoded_at_sliders(opened)
-    opened.focus(".zoo-slider input")
-    for _ in range(200):
-        opened.keyboard.press("ArrowRight")
-    after = decoded_at_sliders(opened)
-    assert np.abs(after - before).max() > 0.05
-    assert np.abs(after - decoded_by_pytorch(opened, "mnist-mlp")).max() <= TOLERANCE
-
-
-def test_dragging_a_slider_draws_while_it_moves(opened: Page) -> None:
-    choose_tab(opened, "explore")
-    decoded_at_sliders(opened)
-    frames = "document.querySelector('.zoo-explore .zoo-large').frames"
-    before = opened.evaluate(frames)
-    box = opened.locator(".zoo-slider input").first.bounding_box()
-    assert box
-    opened.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    opened.mouse.down()
-    for step in range(1, 11):
-        opened.mouse.move(box["x"] + box["width"] * (0.5 + step / 25), box["y"] + box["height"] / 2)
-    assert opened.evaluate(frames) >= before + 5
-    opened.mouse.up()
-    assert np.abs(decoded_at_sliders(opened) - decoded_by_pytorch(opened, "mnist-mlp")).max() <= TOLERANCE
-
-
-def test_a_click_on_a_traversal_strip_sets_its_dimension(opened: Page) -> None:
-    choose_tab(opened, "explore")
-    strip = opened.locator(".zoo-slider .zoo-strip").first
-    opened.wait_for_function("document.querySelector('.zoo-slider .zoo-strip').width > 300")  # 11 images are drawn
-    box = strip.bounding_box()
-    assert box
-    strip.click(position={"x": box["width"] - 3, "y": 3})
-    slider = opened.locator(".zoo-slider input").first
-    assert float(slider.input_value()) == pytest.approx(float(slider.get_attribute("max") or ""), abs=0.05)
-
-
-def test_an_objective_without_a_prior_offers_no_sample_of_it(page: Page, demo: str) -> None:
-    visit(page, demo, "explore", "mnist-mlp")
-    assert page.locator("text=Sample the prior").is_hidden()
-    choose_model(page, "mnist-vae")
-    page.click("text=Sample the prior")
-    assert np.abs(decoded_at_sliders(page) - decoded_by_pytorch(page, "mnist-vae")).max() <= TOLERANCE
 
 
 def test_models_with_latents_of_different_sizes_are_switched_between(page: Page, demo: str) -> None:
@@ -156,183 +56,95 @@ def test_models_with_latents_of_different_sizes_are_switched_between(page: Page,
             expected = zoo.load(name).latent_dim
             page.wait_for_function(f"document.querySelectorAll('.zoo-slider').length === {expected}")
             choose_tab(page, tab)
-        assert page.text_content(".zoo-error") == ""
+        assert errors_on(page) == []
 
 
-def test_the_worst_test_images_come_first_when_asked_for(opened: Page) -> None:
-    opened.select_option("#zoo-order", "worst")
-    opened.wait_for_function("document.querySelectorAll('.zoo-shelf button').length === 24")
-    opened.click(".zoo-shelf button >> nth=0")
-    opened.wait_for_function("document.querySelector('.zoo-verdict').dataset.unusual === 'true'")
-    assert "Unusual: above 100 % of the validation images." in (opened.text_content(".zoo-verdict") or "")
+def test_ones_own_runs_come_before_the_pretrained_models(opened: Page) -> None:
+    for picker in ("#zoo-model", "#zoo-other"):
+        choose_tab(opened, "compare")
+        opened.wait_for_selector(f"{picker} optgroup", state="attached")
+        groups = opened.locator(f"{picker} optgroup")
+        assert groups.evaluate_all("(all) => all.map((each) => each.label)") == ["Your runs", "Pretrained"]
+        assert groups.nth(0).locator("option").first.text_content() == "tiny"
 
 
-def test_a_class_can_be_picked(opened: Page) -> None:
-    opened.select_option("#zoo-class", "7")
-    opened.wait_for_function(
-        "[...document.querySelectorAll('.zoo-shelf button')].every((each) => each.title.endsWith('class 7'))"
-    )
+def test_the_address_names_the_tab_and_the_model_and_back_goes_back(page: Page, demo: str) -> None:
+    visit(page, demo, "explore", "mnist-vae")
+    choose_tab(page, "map")
+    choose_model(page, "mnist-mlp")
+    assert page.url == f"{demo}/#map/mnist-mlp"
+    page.go_back()
+    wait_for_model(page, "mnist-vae")
+    assert page.url == f"{demo}/#map/mnist-vae"
+    page.go_back()
+    page.wait_for_selector("#zoo-explore", state="visible")
+    page.evaluate("location.hash = '#morph/colour'")
+    wait_for_model(page, "colour")
+    page.wait_for_selector("#zoo-morph", state="visible")
+    assert page.locator(".zoo-panel:visible").count() == 1
 
 
-def test_an_image_by_its_number_is_shown_with_its_reconstruction_and_error(opened: Page) -> None:
-    opened.fill("#zoo-index", "3")
-    opened.press("#zoo-index", "Enter")
-    opened.wait_for_function("document.querySelector('.zoo-verdict').textContent.startsWith('Test image 3,')")
-    model = zoo.load("mnist-mlp")
-    image = torch.tensor(pixels_of(opened, ".zoo-trio canvas"), dtype=torch.float32).view(1, 1, 28, 28) / 255
-    with torch.inference_mode():
-        reconstruction = model.reconstruct(image)
-    shown = pixels_of(opened, ".zoo-trio figure:nth-child(2) canvas")
-    errors = pixels_of(opened, ".zoo-trio figure:nth-child(3) canvas")
-    assert np.abs(shown - reconstruction.flatten().numpy()).max() <= TOLERANCE
-    assert np.abs(errors - (reconstruction - image).flatten().numpy()).max() <= TOLERANCE
-    mse = float((reconstruction - image).square().mean())
-    assert f"MSE {mse:.4f}." in (opened.text_content(".zoo-verdict") or "")
+def test_an_address_that_names_nothing_there_is_shows_what_comes_first(page: Page, demo: str) -> None:
+    page.goto(f"{demo}#nowhere/nothing", wait_until="domcontentloaded")
+    page.wait_for_selector(".zoo-app[data-ready]")
+    assert page.url == f"{demo}/#reconstruct/tiny"
 
 
-def ink_of(page: Page) -> np.ndarray:
-    page.wait_for_function("document.querySelector('.zoo-verdict').textContent.startsWith('Your drawing')")
-    return pixels_of(page, ".zoo-trio canvas").reshape(28, 28)
+def test_one_dimension_is_one(page: Page, demo: str) -> None:
+    visit(page, demo, "reconstruct", "line")
+    assert " 1 latent dimension ·" in (page.text_content(".zoo-summary") or "")
 
 
-def assert_centred(image: np.ndarray) -> None:
-    """As MNIST's digits are: in a box of 20, the centre of mass in the middle."""
-    rows, columns = np.nonzero(image > 40)
-    assert max(np.ptp(rows), np.ptp(columns)) + 1 in (19, 20, 21)
-    weights = image / image.sum()
-    assert (weights.sum(axis=1) @ np.arange(28), weights.sum(axis=0) @ np.arange(28)) == pytest.approx(
-        (13.5, 13.5), abs=0.75
-    )
-
-
-def test_a_stroke_in_a_corner_is_scaled_and_centred_as_mnist_is(opened: Page) -> None:
-    pad = opened.locator(".zoo-pad")
-    pad.scroll_into_view_if_needed()
-    box = pad.bounding_box()
-    assert box
-    opened.mouse.move(box["x"] + 20, box["y"] + 20)
-    opened.mouse.down()
-    for step in range(1, 15):
-        opened.mouse.move(box["x"] + 20 + step, box["y"] + 20 + 4 * step)
-    opened.mouse.up()
-    opened.wait_for_timeout(300)
-    assert_centred(ink_of(opened))
-
-
-def test_the_pen_follows_the_arrow_keys(opened: Page) -> None:
-    opened.focus(".zoo-pad")
-    for key in ["ArrowRight"] * 4 + ["ArrowDown"] * 8:
-        opened.keyboard.press(key)
-    opened.wait_for_timeout(300)
-    assert_centred(ink_of(opened))
-
-
-def test_an_uploaded_image_is_reconstructed(opened: Page) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(np.tile(np.arange(0, 240, 4, dtype=np.uint8), (60, 1))).save(buffer, format="PNG")
-    opened.set_input_files("#zoo-file", {"name": "ramp.png", "mimeType": "image/png", "buffer": buffer.getvalue()})
-    opened.wait_for_function("document.querySelector('.zoo-verdict').textContent.startsWith('ramp.png')")
-    image = pixels_of(opened, ".zoo-trio canvas").reshape(28, 28)
-    assert (np.diff(image, axis=1) > 0).all()
-    opened.check("#zoo-invert")
-    opened.wait_for_function("document.querySelector('.zoo-trio canvas').pixels[0] > 200")
-
-
-def test_an_upload_that_is_no_image_earns_a_message(opened: Page, expected_statuses: set[int]) -> None:
-    expected_statuses.add(415)
-    opened.set_input_files("#zoo-file", {"name": "x.png", "mimeType": "image/png", "buffer": b"<svg onload=alert(1)>"})
-    opened.wait_for_function("document.querySelector('.zoo-error').textContent !== ''")
+def test_a_model_that_cannot_be_opened_leaves_the_one_before(opened: Page, expected_statuses: set[int]) -> None:
+    expected_statuses.add(410)
+    line = "runs/gone is not there any more."
+    opened.route("**/zoo/models/colour", lambda route: route.fulfill(status=410, json={"error": line}))
+    opened.select_option("#zoo-model", "colour")
+    wait_for_text(opened, ".zoo-error:not(:empty)", line)
+    wait_for_model(opened, "mnist-mlp")
+    assert opened.url.endswith("#reconstruct/mnist-mlp")
     choose_tab(opened, "explore")
-    decoded_at_sliders(opened)
+    assert np.abs(decoded_at_sliders(opened) - decoded_by_pytorch(opened, "mnist-mlp")).max() <= TOLERANCE
+    assert errors_on(opened) == []
 
 
-def test_a_click_on_the_map_pins_a_latent_and_moves_the_sliders(page: Page, demo: str) -> None:
-    visit(page, demo, "map", "mnist-vae")
-    page.wait_for_selector(".zoo-map[data-manifold]")
-    box = page.locator(".zoo-map").bounding_box()
-    assert box
-    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.6)
-    pixels_of(page, ".zoo-map-tab .zoo-medium")  # hovering decodes
-    page.mouse.click(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.6)
-    pinned = [float(value) for value in (page.text_content(".zoo-map-tab .zoo-verdict") or "").split(", ")]
-    page.wait_for_function("document.querySelectorAll('.zoo-map-tab .zoo-shelf canvas').length === 8")
-    page.click("#zoo-map >> text=Explore this latent")
-    for dim, value in enumerate(pinned):
-        assert float(page.input_value(f"#zoo-slider-{dim}")) == pytest.approx(value, abs=0.02)
+def test_a_page_whose_first_model_cannot_be_opened_offers_the_others(
+    page: Page, demo: str, expected_statuses: set[int]
+) -> None:
+    expected_statuses.add(0)
+    page.route("**/zoo/models/tiny", lambda route: route.abort())
+    page.goto(demo, wait_until="domcontentloaded")
+    page.wait_for_selector(".zoo-app[data-ready]")
+    assert errors_on(page) == ["The server does not answer; is zoo demo still running?"]
+    choose_model(page, "mnist-mlp")
+    assert page.locator("#zoo-reconstruct").is_visible()
 
 
-def test_enter_pins_where_the_arrow_keys_moved(page: Page, demo: str) -> None:
-    visit(page, demo, "map", "mnist-vae")
-    page.focus(".zoo-map")
-    for _ in range(5):
-        page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(100)
-    before = page.text_content(".zoo-map-tab .zoo-verdict")
-    page.keyboard.press("Enter")
-    choose_tab(page, "explore")
-    values = [page.input_value(f"#zoo-slider-{dim}") for dim in range(2)]
-    assert ", ".join(f"{float(value):.2f}" for value in values) == before
+def test_a_failure_of_the_server_is_a_line_until_the_next_act(
+    page: Page, demo: str, expected_statuses: set[int]
+) -> None:
+    expected_statuses.add(500)
+    visit(page, demo, "explore", "fourier")
+    decoded_at_sliders(page)
+    page.route("**/decode", lambda route: route.fulfill(status=500, json={"error": "Broken."}))
+    page.press(".zoo-slider input", "ArrowRight")
+    page.wait_for_function("document.querySelector('.zoo-notes .zoo-error').textContent === 'Broken.'")
+    assert is_in_sight(page, ".zoo-notes .zoo-error")
+    page.unroute("**/decode")
+    page.press("#zoo-tab-explore", "ArrowRight")
+    page.wait_for_selector("#zoo-map", state="visible")
+    assert errors_on(page) == []
 
 
-def test_a_latent_of_more_dimensions_is_shown_by_its_principal_components_or_a_pair(opened: Page) -> None:
-    choose_tab(opened, "map")
-    assert opened.input_value("#zoo-axes") == "pca"
-    opened.select_option("#zoo-axes", "pair")
-    opened.select_option("#zoo-x", "2")
-    opened.focus(".zoo-map")
-    opened.keyboard.press("ArrowUp")
-    opened.wait_for_function("document.querySelector('.zoo-map-tab .zoo-verdict').textContent.includes(', ')")
-    assert opened.text_content(".zoo-error") == ""
-
-
-def test_a_morph_is_drawn_played_and_saved_as_a_gif(opened: Page) -> None:
-    choose_tab(opened, "morph")
-    for way in ("straight", "spherical", "arithmetic"):
-        opened.select_option("#zoo-way", way)
-        opened.wait_for_function("document.querySelector('.zoo-morph > .zoo-strip').width === 11 * 29 - 1")
-    frames = "document.querySelector('.zoo-morph .zoo-large').frames"
-    before = opened.evaluate(frames)
-    opened.click("text=Play")
-    opened.wait_for_function(f"{frames} > {before} + 10")
-    opened.click("text=Pause")
-    with opened.expect_download() as download:
-        opened.click("text=Save as GIF")
-    with Image.open(download.value.path()) as gif:
-        assert (gif.format, gif.is_animated, gif.size) == ("GIF", True, (224, 224))
-
-
-def test_the_ends_of_a_morph_are_its_images(opened: Page) -> None:
-    choose_tab(opened, "morph")
-    opened.fill("#zoo-corner-A", "5")
-    opened.press("#zoo-corner-A", "Enter")
-    opened.wait_for_function("document.querySelector('.zoo-corners canvas').pixels")
-    opened.wait_for_timeout(200)
-    corner = pixels_of(opened, ".zoo-corners canvas")
-    assert np.allclose(corner, pixels_of(opened, ".zoo-morph .zoo-stage .zoo-large"), atol=TOLERANCE)
-
-
-def test_two_models_are_compared_on_the_same_images(opened: Page) -> None:
-    choose_tab(opened, "compare")
-    opened.select_option("#zoo-other", "mnist-conv")
-    opened.wait_for_function("document.querySelectorAll('.zoo-compare-images td').length === 32")
-    table = opened.text_content(".zoo-compare .zoo-scroll") or ""
-    for name in ("mnist-mlp", "mnist-conv"):
-        metrics = zoo.evaluate(name).metrics
-        assert f"{metrics['mse']:.4f}" in table
-    assert opened.locator("text=The same latent").is_hidden()  # 3 and more dimensions
-
-
-def test_the_card_says_what_the_model_is_and_how_to_load_it(opened: Page) -> None:
-    choose_tab(opened, "about")
-    text = opened.text_content("#zoo-about") or ""
-    for expected in (
-        'zoo.load("mnist-mlp")',
-        "zoo train --encoder mlp --dataset mnist",
-        "CC-BY-SA-3.0",
-        "client.predict",
-    ):
-        assert expected in text
-    assert opened.locator("#zoo-about svg polyline").count() == 2
+def test_a_picture_says_that_it_is_waited_for(page: Page, demo: str) -> None:
+    visit(page, demo, "explore", "fourier")
+    decoded_at_sliders(page)
+    page.wait_for_selector(".zoo-sliders:not([aria-busy])")
+    with held(page, "**/decode"):
+        page.press(".zoo-slider input", "ArrowRight")
+        page.wait_for_selector(".zoo-explore .zoo-large[aria-busy=true]")
+        page.wait_for_function("getComputedStyle(document.querySelector('.zoo-explore .zoo-large')).opacity < 0.5")
+    page.wait_for_selector(".zoo-explore .zoo-large:not([aria-busy])")
 
 
 def test_the_page_speaks_korean_where_the_browser_does(korean_page: Page, demo: str) -> None:
@@ -349,6 +161,25 @@ def test_the_page_speaks_korean_where_the_browser_does(korean_page: Page, demo: 
         assert english == []
 
 
+def test_both_languages_have_every_text(opened: Page) -> None:
+    english, korean = (
+        set(opened.evaluate(f"import('/zoo/static/text.mjs').then((text) => Object.keys(text.LANGUAGES.{language}))"))
+        for language in ("en", "ko")
+    )
+    assert english - korean == set()
+    assert {key.split(".")[0] for key in korean - english} == {"refusal"}  # the server's own lines are English
+
+
+def test_the_servers_refusals_are_korean_too_and_words_are_whole(
+    korean_page: Page, demo: str, expected_statuses: set[int]
+) -> None:
+    expected_statuses.add(415)
+    visit(korean_page, demo)
+    korean_page.set_input_files("#zoo-file", {"name": "x.png", "mimeType": "image/png", "buffer": b"no image"})
+    wait_for_text(korean_page, "fieldset:has(#zoo-file) .zoo-error", "x.png: 읽을 수 있는")
+    assert korean_page.evaluate("getComputedStyle(document.querySelector('.zoo-hint')).wordBreak") == "keep-all"
+
+
 def test_dark_mode_follows_the_system(dark_page: Page, demo: str) -> None:
     visit(dark_page, demo)
     colours = dark_page.evaluate(
@@ -357,13 +188,66 @@ def test_dark_mode_follows_the_system(dark_page: Page, demo: str) -> None:
     background, text = (sum(map(float, re.findall(r"[\d.]+", colour)[:3])) for colour in colours)
     assert background < 150
     assert text > 550
+    error_map = dark_page.evaluate("getComputedStyle(document.querySelector('.zoo-signed')).backgroundColor")
+    assert sum(map(float, re.findall(r"[\d.]+", error_map)[:3])) < 150
+    edge = dark_page.evaluate("getComputedStyle(document.querySelector('.zoo-pad')).borderTopColor")
+    assert edge not in (colours[0], "rgb(0, 0, 0)")
+
+
+def test_hints_and_errors_have_colours_of_their_own(opened: Page) -> None:
+    text, *others = (
+        opened.evaluate(f"getComputedStyle(document.querySelector('{selector}')).color")
+        for selector in (".zoo-app", ".zoo-app .zoo-hint", ".zoo-summary", ".zoo-error")
+    )
+    assert text not in others
+    assert len(set(others)) == 2
+
+
+RING = """() => {
+  const focused = document.activeElement;
+  if (!focused || focused === document.body) return null;
+  const { outlineStyle, outlineWidth, outlineColor } = getComputedStyle(focused);
+  const paper = getComputedStyle(document.body).backgroundColor;
+  return [focused.id || focused.outerHTML.slice(0, 80), outlineStyle, parseFloat(outlineWidth), outlineColor, paper];
+}"""
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_the_focus_is_seen_on_every_control(opened: Page, dark_page: Page, demo: str, tab: str) -> None:
+    for page in (opened, visit(dark_page, demo)):
+        choose_tab(page, tab)
+        page.focus("#zoo-model")
+        seen = set()
+        while (ring := page.evaluate(RING)) and ring[0] not in seen:
+            seen.add(ring[0])
+            assert (ring[1], ring[2]) == ("solid", 3), ring
+            assert contrast(*ring[3:]) >= 3, ring
+            page.keyboard.press("Tab")
+        assert len(seen) > 3
+
+
+def contrast(*colours: str) -> float:
+    """The contrast ratio of two opaque colours, as WCAG 2 defines it."""
+
+    def luminance(colour: str) -> float:
+        shares = np.array([float(part) for part in re.findall(r"[\d.]+", colour)[:3]]) / 255
+        linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    dark, bright = sorted(map(luminance, colours))
+    return (bright + 0.05) / (dark + 0.05)
 
 
 @pytest.mark.parametrize("tab", TABS)
 def test_nothing_is_wider_than_a_phone(phone_page: Page, demo: str, tab: str) -> None:
-    visit(phone_page, demo, tab)
+    visit(phone_page, demo, tab, f"{'a-very-' * 15}long-name"[:64].strip("-"))
     phone_page.wait_for_timeout(300)
     assert phone_page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_phones_margins_are_narrow(phone_page: Page, demo: str) -> None:
+    visit(phone_page, demo)
+    assert box_of(phone_page, ".zoo-app")["x"] <= 16
 
 
 @pytest.mark.parametrize("tab", TABS)
@@ -374,7 +258,8 @@ def test_every_control_has_a_name_for_screen_readers(opened: Page, tab: str) -> 
         """() => {
           const named = (each) => each.ariaLabel || each.textContent.trim() ||
             [...(each.labels ?? [])].some((label) => label.textContent.trim());
-          return [...document.querySelectorAll('.zoo-app :is(button, input, select, canvas[tabindex])')]
+          const controls = ':is(button, input, select, [tabindex], [role=img])';
+          return [...document.querySelectorAll(`.zoo-app ${controls}`)]
             .filter((each) => each.offsetParent && !named(each)).map((each) => each.outerHTML);
         }"""
     )

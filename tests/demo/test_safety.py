@@ -175,6 +175,12 @@ def test_every_answer_has_the_security_headers(client, headers):
     assert answered["referrer-policy"] == "no-referrer"
 
 
+@pytest.mark.parametrize(("host", "isolated"), [("127.0.0.1:7860", True), ("localhost", True), ("192.168.0.7", False)])
+def test_the_page_is_isolated_where_browsers_trust_its_address(host, isolated):
+    answered = behind_gate("0.0.0.0").get("/", headers={"host": host}).headers
+    assert ("cross-origin-opener-policy" in answered) is isolated  # elsewhere it is an error on their console
+
+
 def test_no_more_work_at_once_than_there_are_slots():
     most, now, lock = 0, 0, threading.Lock()
 

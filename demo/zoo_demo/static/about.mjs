@@ -1,26 +1,24 @@
 // About: the model card, how to load the model in Python, and the page's own interface.
 
+import { curve } from "./curve.mjs";
 import { t } from "./text.mjs";
-import { h } from "./ui.mjs";
-
-const CHART = { width: 560, height: 220, margin: 44 };
-const SVG = "http://www.w3.org/2000/svg";
+import { button, h } from "./ui.mjs";
 
 export class About {
   constructor() {
     this.element = h("div", { class: "zoo-about" });
   }
 
-  async show(model) {
+  show(model) {
     const { card } = model;
     this.element.replaceChildren(
       section(t("card"), facts(model)),
       section(t("components"), components(card)),
       section(t("curve"), card.history?.length > 1 ? curve(card.history) : h("p", {}, t("noCurve"))),
       section(t("settings"), pairs(Object.entries(card.settings).map(([name, value]) => [name, written(value)]))),
-      section(t("inPython"), code(`import zoo\n\nmodel = ${card.load}\nlatents = model.encode(images)  # (N, ${model.imageShape.join(", ")}) → (N, ${model.latentDim})\nimages = model.decode(latents)`)),
-      section(t("inShell"), code(card.command ? `${card.command}` : "–")),
-      section(t("api"), code(api(model)), h("p", { class: "zoo-hint" }, t("apiHint"))),
+      program(t("inPython"), inPython(model), card.source === "run" ? t("pathHint") : ""),
+      program(t("inShell"), card.command),
+      program(t("api"), api(model), t("apiHint")),
       section(t("keys"), h("p", {}, t("keysText"))),
     );
   }
@@ -30,8 +28,28 @@ function section(title, ...content) {
   return h("section", {}, h("h2", {}, title), ...content);
 }
 
-function code(text) {
-  return h("pre", { tabIndex: 0 }, h("code", {}, text));
+/** Text to be copied. Browsers let a page write to the clipboard where they trust its address: elsewhere no button. */
+function program(title, text, hint = "") {
+  const copy = button(t("copy"), async () => {
+    await navigator.clipboard.writeText(text);
+    copy.textContent = t("copied");
+  });
+  return section(
+    title,
+    h("pre", { tabIndex: 0, role: "region", "aria-label": title }, h("code", {}, text)),
+    navigator.clipboard ? copy : null,
+    h("p", { class: "zoo-hint" }, hint),
+  );
+}
+
+function inPython({ card, imageShape, latentDim }) {
+  return `import torch
+import zoo
+
+model = ${card.load}
+images = torch.rand(2, ${imageShape.join(", ")})  # (N, C, H, W), float in [0, 1]
+latents = model.encode(images)  # (2, ${latentDim})
+images = model.decode(latents)`;
 }
 
 function facts(model) {
@@ -87,39 +105,8 @@ function api({ id, latentDim }) {
   return `from gradio_client import Client
 
 client = Client("${location.origin}")
-images = client.predict("${id}", [${zeros}], api_name="/decode")  # (N, C, H, W), nested lists
+# behind --auth: Client("${location.origin}", httpx_kwargs={"auth": ("USER", "PASSWORD")})
+images = client.predict("${id}", [${zeros}], api_name="/decode")  # (N, C, H, W) in nested lists, in [0, 1]
 latents = client.predict("${id}", images, api_name="/encode")  # (N, ${latentDim})
 answer = client.predict("${id}", images, api_name="/reconstruct")  # reconstructions, latents, mse`;
-}
-
-/** The losses over the epochs, on a logarithmic axis. */
-function curve(history) {
-  const { width, height, margin } = CHART;
-  const series = { train_loss: "zoo-train", val_loss: "zoo-val" };
-  const values = history.flatMap((row) => Object.keys(series).map((name) => row[name])).filter((value) => value > 0);
-  const [low, high] = [Math.log(Math.min(...values)), Math.log(Math.max(...values))];
-  const epochs = history.map((row) => row.epoch);
-  const [first, last] = [Math.min(...epochs), Math.max(...epochs)];
-  const x = (epoch) => margin + ((width - 2 * margin) * (epoch - first)) / (last - first || 1);
-  const y = (value) => height - margin - ((height - 2 * margin) * (Math.log(value) - low)) / (high - low || 1);
-  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, class: "zoo-curve", role: "img", "aria-label": t("curve") });
-  for (const value of [Math.exp(low), Math.exp((low + high) / 2), Math.exp(high)]) {
-    svg.append(draw("line", { x1: margin, x2: width - margin, y1: y(value), y2: y(value), class: "zoo-rule" }));
-    svg.append(draw("text", { x: margin - 6, y: y(value) + 4, "text-anchor": "end" }, value.toPrecision(2)));
-  }
-  for (const epoch of [first, last]) svg.append(draw("text", { x: x(epoch), y: height - margin + 18, "text-anchor": "middle" }, epoch));
-  svg.append(draw("text", { x: width / 2, y: height - 8, "text-anchor": "middle" }, t("epochs")));
-  Object.entries(series).forEach(([name, className], place) => {
-    const points = history.filter((row) => row[name] > 0).map((row) => `${x(row.epoch)},${y(row[name])}`);
-    svg.append(draw("polyline", { points: points.join(" "), class: className }));
-    svg.append(draw("text", { x: width - margin, y: 16 + 16 * place, "text-anchor": "end", class: className }, t(name)));
-  });
-  return svg;
-}
-
-function draw(tag, attributes, text = "") {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.textContent = text;
-  return element;
 }

@@ -1,17 +1,19 @@
 // The page: a model, a latent that all tabs share, and the tabs.
 
 import { About } from "./about.mjs";
+import { readAddress, writeAddress } from "./address.mjs";
 import { Compare } from "./compare.mjs";
 import { Explore } from "./explore.mjs";
 import { LatentMap } from "./map.mjs";
 import { Model } from "./model.mjs";
 import { Morph } from "./morph.mjs";
 import { Reconstruct } from "./reconstruct.mjs";
-import { json } from "./server.mjs";
+import { ServerError, json } from "./server.mjs";
 import { language, t } from "./text.mjs";
-import { h, select } from "./ui.mjs";
+import { field, h, modelOptions } from "./ui.mjs";
 
 const TABS = { reconstruct: Reconstruct, explore: Explore, map: LatentMap, morph: Morph, compare: Compare, about: About };
+const NAMES = Object.keys(TABS);
 
 /** Build the page inside an element. */
 export async function mount(element) {
@@ -21,23 +23,33 @@ export async function mount(element) {
   element.replaceChildren(root);
   try {
     const { models, default: first } = await json("/zoo/models");
-    const app = new App(root, models);
-    await app.open(first);
+    await new App(root, models).start(first);
     root.dataset.ready = "true"; // for whoever waits for the page
   } catch (error) {
     root.append(h("p", { class: "zoo-error", role: "alert" }, error.message));
   }
 }
 
-/** What the tabs share. Events: `latent` (detail: who set it). */
-class App extends EventTarget {
+/**
+ * What the tabs share. A tab's view has an `element`; `show(model)` is called when the tab is opened with another model
+ * than before, and `follow(by)`, where it has one, when the shared latent was set (by whom) or the tab is opened again.
+ */
+class App {
   constructor(root, cards) {
-    super();
+    this.root = root;
     this.cards = cards;
     this.opened = new Map();
     this.model = null;
     this.latent = null; // Float32Array d
-    this.#build(root);
+    this.#build();
+  }
+
+  /** Show what the address names, or else a model of this id; from now on follow the address. */
+  async start(id) {
+    addEventListener("hashchange", () => this.#goTo(readAddress()));
+    const { tab, model } = readAddress();
+    this.select(tab in TABS ? tab : NAMES[0]);
+    await this.attempt(() => this.open(this.#has(model) ? model : id));
   }
 
   /** Open a model, once. */
@@ -50,119 +62,141 @@ class App extends EventTarget {
     return this.opened.get(id);
   }
 
-  /** Make a model the page's own and show it in the open tab. */
+  /** Make a model the page's own and show it in the open tab; where that fails, the one before stays. */
   async open(id) {
+    this.wanted = id;
+    this.panels.inert = true;
     this.status.textContent = t("opening");
-    this.picker.value = id;
-    const model = await this.modelOf(id);
-    if (this.picker.value !== id) return; // another was chosen meanwhile
-    this.model = model;
-    this.latent = new Float32Array(model.latentDim);
-    this.#describe(model);
-    for (const tab of Object.values(this.tabs)) tab.shown = null;
-    this.status.textContent = t("measuring");
-    const median = await model.median();
-    if (this.model !== model) return;
-    this.latent = median;
-    await this.#show(this.tab);
-    if (this.model === model) this.status.textContent = "";
+    try {
+      const model = await this.modelOf(id);
+      if (this.wanted === id) this.status.textContent = t("measuring");
+      await model.measure();
+      if (this.wanted !== id) return; // another was chosen meanwhile
+      this.model = model;
+      this.latent = model.median();
+      this.#describe(model);
+      await this.select(this.tab);
+    } finally {
+      if (this.wanted === id) {
+        this.wanted = this.picker.value = this.model?.id ?? "";
+        if (this.model) writeAddress(this.tab, this.model.id);
+        this.panels.inert = false;
+        this.status.textContent = "";
+      }
+    }
   }
 
-  /** Set the shared latent; the tabs follow. */
+  /** Set the shared latent; the open tab follows. */
   setLatent(latent, by) {
     this.latent = Float32Array.from(latent);
-    this.dispatchEvent(new CustomEvent("latent", { detail: by }));
+    const { shown, view } = this.tabs[this.tab];
+    if (shown === this.model) view.follow?.(by);
   }
 
   /** Open a tab by its name. */
   async select(name) {
     this.tab = name;
+    this.#forgive();
     for (const [key, tab] of Object.entries(this.tabs)) {
       const chosen = key === name;
       tab.button.setAttribute("aria-selected", String(chosen));
       tab.button.tabIndex = chosen ? 0 : -1;
-      tab.panel.hidden = !chosen;
+      tab.panel.hidden = !chosen || !this.model;
     }
-    history.replaceState(null, "", `#${name}`);
-    if (this.model) await this.#show(name);
+    this.tabs[name].button.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (this.wanted) writeAddress(name, this.wanted);
+    if (this.model) await this.#show(this.tabs[name]);
   }
 
-  /** Run what a user asked for; a failure becomes a line on the page. */
-  async attempt(action) {
-    this.error.textContent = "";
+  /** Run what a user asked for, and say whether it worked; a failure becomes a line on the page, until the next act. */
+  async attempt(action, line = this.error) {
     try {
       await action();
+      return true;
     } catch (error) {
-      this.error.textContent = error.message;
+      if (!(error instanceof ServerError)) console.error(error);
+      line.textContent = error.message;
+      return false;
     }
   }
 
-  async #show(name) {
-    const tab = this.tabs[name];
-    if (tab.shown === this.model) return;
-    tab.shown = this.model;
-    await this.attempt(() => tab.view.show(this.model));
+  async #show(tab) {
+    const { model } = this;
+    if (tab.shown === model) {
+      tab.view.follow?.();
+      return;
+    }
+    tab.shown = model;
+    if (!(await this.attempt(() => tab.view.show(model)))) tab.shown = null;
   }
 
-  #build(root) {
-    this.picker = select(
-      this.cards.map((card) => [card.id, card.title]),
-      "",
-      (id) => this.attempt(() => this.open(id)),
-      { id: "zoo-model" },
-    );
+  #has(id) {
+    return this.cards.some((card) => card.id === id);
+  }
+
+  #goTo({ tab, model }) {
+    if (this.#has(model) && model !== this.wanted) this.attempt(() => this.open(model));
+    this.select(tab in TABS ? tab : this.tab);
+  }
+
+  #forgive() {
+    for (const line of this.root.querySelectorAll(".zoo-error")) line.textContent = "";
+  }
+
+  #build() {
+    this.picker = h("select", { class: "zoo-select", id: "zoo-model", onchange: () => this.attempt(() => this.open(this.picker.value)) });
+    this.picker.append(...modelOptions(this.cards));
     this.badge = h("span", { class: "zoo-badge" });
     this.summary = h("p", { class: "zoo-summary" });
     this.status = h("p", { class: "zoo-status", role: "status" });
     this.error = h("p", { class: "zoo-error", role: "alert" });
-    const bar = h("div", { class: "zoo-tabs", role: "tablist", "aria-label": t("tabs") });
-    root.append(
-      h(
-        "header",
-        { class: "zoo-header" },
-        h("h1", {}, "Autoencoder Zoo"),
-        h("label", { class: "zoo-field" }, h("span", {}, t("model")), this.picker),
-        this.badge,
-      ),
+    this.bar = h("div", { class: "zoo-tabs", role: "tablist", "aria-label": t("tabs") });
+    this.panels = h("div", { class: "zoo-panels" });
+    this.tabs = Object.fromEntries(NAMES.map((name) => [name, this.#buildTab(name)]));
+    this.root.append(
+      h("header", { class: "zoo-header" }, h("h1", {}, "Autoencoder Zoo"), field(t("model"), this.picker), this.badge),
       this.summary,
-      bar,
-      this.status,
-      this.error,
+      this.bar,
+      this.panels,
+      h("div", { class: "zoo-notes" }, this.status, this.error),
     );
-    this.tabs = {};
-    const names = Object.keys(TABS);
-    for (const name of names) {
-      const view = new TABS[name](this);
-      const panel = h(
-        "section",
-        { id: `zoo-${name}`, class: "zoo-panel", role: "tabpanel", "aria-labelledby": `zoo-tab-${name}`, hidden: true },
-        view.element,
-      );
-      const tabButton = h(
-        "button",
-        { type: "button", id: `zoo-tab-${name}`, role: "tab", "aria-controls": panel.id, onclick: () => this.select(name) },
-        t(`tab.${name}`),
-      );
-      this.tabs[name] = { view, panel, button: tabButton, shown: null };
-      bar.append(tabButton);
-      root.append(panel);
-    }
-    bar.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (!step) return;
-      const next = names[(names.indexOf(this.tab) + step + names.length) % names.length];
-      this.select(next);
-      this.tabs[next].button.focus();
-    });
-    const wanted = location.hash.slice(1);
-    this.select(names.includes(wanted) ? wanted : names[0]);
+    this.bar.addEventListener("keydown", (event) => this.#moveAlong(event));
+    for (const act of ["click", "input", "change"]) this.root.addEventListener(act, () => this.#forgive(), { capture: true });
+  }
+
+  #buildTab(name) {
+    const view = new TABS[name](this);
+    const panel = h(
+      "section",
+      { id: `zoo-${name}`, class: "zoo-panel", role: "tabpanel", "aria-labelledby": `zoo-tab-${name}`, hidden: true },
+      view.element,
+    );
+    const tab = h(
+      "button",
+      { type: "button", id: `zoo-tab-${name}`, role: "tab", "aria-controls": panel.id, onclick: () => this.select(name) },
+      t(`tab.${name}`),
+    );
+    this.bar.append(tab);
+    this.panels.append(panel);
+    return { view, panel, button: tab, shown: null };
+  }
+
+  #moveAlong(event) {
+    const at = NAMES.indexOf(this.tab);
+    const last = NAMES.length - 1;
+    const next = { ArrowRight: at === last ? 0 : at + 1, ArrowLeft: at === 0 ? last : at - 1, Home: 0, End: last }[event.key];
+    if (next === undefined) return;
+    event.preventDefault();
+    this.select(NAMES[next]);
+    this.tabs[NAMES[next]].button.focus();
   }
 
   #describe(model) {
     const { components, test_metrics: metrics } = model.card;
     const parts = ["encoder", "objective", "decoder", "dataset"].map((kind) => components[kind].name);
+    const size = t(model.latentDim === 1 ? "oneDim" : "dims", model.latentDim);
     this.summary.textContent =
-      t("summary", parts.join(" · "), model.latentDim, model.imageShape.join("×")) +
+      t("summary", parts.join(" · "), size, model.imageShape.join("×")) +
       (metrics ? ` · ${t("testError", metrics.mse.toFixed(4))}` : "");
     this.badge.textContent = model.inBrowser ? t("inBrowser") : t("onServer");
     this.badge.title = model.why;

@@ -1,7 +1,9 @@
 // Compare: two models on the same images, or on the same latent where their sizes agree.
 
+import { Latest } from "./latest.mjs";
+import { Picture, colourKey, figure, signedError } from "./picture.mjs";
 import { t } from "./text.mjs";
-import { Latest, Picture, button, h, select, signedError } from "./ui.mjs";
+import { button, field, h, modelOptions } from "./ui.mjs";
 
 const IMAGES = 8;
 
@@ -9,46 +11,53 @@ export class Compare {
   constructor(app) {
     this.app = app;
     this.picker = h("select", { class: "zoo-select", id: "zoo-other", onchange: () => app.attempt(() => this.#pick()) });
-    this.images = h("div", { class: "zoo-compare-images" });
+    this.images = h("div", { class: "zoo-scroll zoo-compare-images" });
     this.metrics = h("div", { class: "zoo-scroll" });
+    this.note = h("p", {});
+    this.sameImages = h(
+      "fieldset",
+      { hidden: true },
+      h("legend", {}, t("sameImages")),
+      this.images,
+      h("p", { class: "zoo-key zoo-hint" }, colourKey(t("firstErrsMore"), t("secondErrsMore"))),
+      button(t("otherImages"), () => app.attempt(() => this.#otherImages())),
+    );
     this.pair = [new Picture(t("decoded"), "zoo-medium"), new Picture(t("decoded"), "zoo-medium")];
-    this.names = [h("figcaption"), h("figcaption")];
+    this.figures = this.pair.map((picture) => figure(picture, ""));
+    const twins = h("div", { class: "zoo-trio" }, ...this.figures);
     this.sameLatent = h(
       "fieldset",
-      {},
+      { hidden: true },
       h("legend", {}, t("sameLatent")),
-      h("div", { class: "zoo-trio" }, ...this.pair.map((picture, place) => h("figure", {}, picture.canvas, this.names[place]))),
-      button(t("random"), () => app.attempt(() => this.#randomLatent())),
+      twins,
+      button(t("random"), () => app.setLatent(app.model.randomLatent())),
     );
     this.element = h(
       "div",
       { class: "zoo-compare" },
-      h("div", { class: "zoo-buttons" }, h("label", { class: "zoo-field" }, h("span", {}, t("compareWith")), this.picker)),
+      h("div", { class: "zoo-buttons" }, field(t("compareWith"), this.picker)),
       this.metrics,
-      h(
-        "fieldset",
-        {},
-        h("legend", {}, t("sameImages")),
-        h("div", { class: "zoo-scroll" }, this.images),
-        button(t("otherImages"), () => app.attempt(() => this.#drawImages())),
-        h("p", { class: "zoo-hint" }, t("compareHint")),
-      ),
+      this.note,
+      this.sameImages,
       this.sameLatent,
     );
-    this.decodes = new Latest(() => this.#drawLatent());
-    app.addEventListener("latent", () => this.#follow());
+    this.indices = []; // the images that are compared
+    this.decodes = new Latest(app, twins, (latent) => this.#drawLatent(latent));
   }
 
   async show(model) {
     const others = this.app.cards.filter((card) => card.id !== model.id);
-    const fitting = others.filter((card) => String(card.image_shape) === String(model.imageShape));
     const before = this.picker.value;
-    this.picker.replaceChildren(...others.map((card) => h("option", { value: card.id }, card.title)));
-    const first = fitting.find((card) => card.id === before) ?? fitting[0] ?? others[0];
-    this.element.classList.toggle("zoo-empty", !first);
-    if (!first) return;
-    this.picker.value = first.id;
+    this.picker.replaceChildren(...modelOptions(others));
+    this.element.classList.toggle("zoo-empty", !others.length);
+    if (!others.length) return;
+    const fitting = others.filter((card) => String(card.image_shape) === String(model.imageShape));
+    this.picker.value = (fitting.find((card) => card.id === before) ?? fitting[0] ?? others[0]).id;
     await this.#pick();
+  }
+
+  follow() {
+    if (!this.sameLatent.hidden) this.decodes.request(this.app.latent);
   }
 
   async #pick() {
@@ -57,35 +66,38 @@ export class Compare {
     if (model !== this.app.model || this.picker.value !== other.id) return;
     this.other = other;
     this.metrics.replaceChildren(metricTable([model, other]));
+    this.figures.forEach((each, place) => (each.querySelector("figcaption").textContent = [model, other][place].card.title));
     this.sameLatent.hidden = other.latentDim !== model.latentDim;
-    this.names.forEach((name, place) => (name.textContent = [model, other][place].card.title));
-    await this.#drawImages();
-    this.#follow();
+    this.note.textContent = whyNoImages(model, other);
+    this.sameImages.hidden = this.note.textContent !== "";
+    this.follow();
+    if (!this.sameImages.hidden) await this.#drawImages();
+  }
+
+  /** Draw other images than before. */
+  #otherImages() {
+    this.indices = [];
+    return this.#drawImages();
   }
 
   /** Rows: the input, each reconstruction with its error, and which model errs more where. */
   async #drawImages() {
     const { model } = this.app;
     const { other } = this;
-    if (String(other.imageShape) !== String(model.imageShape)) {
-      this.images.replaceChildren(h("p", {}, t("otherShape")));
-      return;
+    const { count } = model.points;
+    if (!this.indices.length || Math.max(...this.indices) >= count) {
+      this.indices = Array.from({ length: Math.min(IMAGES, count) }, () => Math.floor(Math.random() * count));
     }
-    const points = await model.points();
-    if (!points) {
-      this.images.replaceChildren(h("p", {}, t("noDataset", (await model.space()).why)));
-      return;
-    }
-    const indices = Array.from({ length: Math.min(IMAGES, points.count) }, () => Math.floor(Math.random() * points.count));
+    const { indices } = this;
     const images = await model.images(indices);
     const results = await Promise.all([model.reconstruct(images), other.reconstruct(images)]);
-    if (model !== this.app.model || other !== this.other) return;
+    if (model !== this.app.model || other !== this.other || indices !== this.indices) return;
     const headings = [t("input"), model.card.title, other.card.title, t("errorDifference")];
     const rows = headings.map((heading) => h("tr", {}, h("th", { scope: "row" }, heading)));
     indices.forEach((index, place) => {
       const part = (all) => all.subarray(place * model.pixels, (place + 1) * model.pixels);
       const image = part(images);
-      rows[0].append(cell(picture(t("testImage", index, points.labels[index]), image, model)));
+      rows[0].append(cell(picture(model.titleOf(index), image, model)));
       const errors = results.map(({ reconstructions, errors: mse }, row) => {
         const title = `${t("reconstruction")} ${index}`;
         rows[row + 1].append(cell(picture(title, part(reconstructions), model), mse[place].toFixed(4)));
@@ -98,24 +110,20 @@ export class Compare {
     this.images.replaceChildren(h("table", { class: "zoo-table" }, ...rows));
   }
 
-  #follow() {
-    if (this.app.tabs.compare.shown !== this.app.model || !this.other || this.sameLatent.hidden) return;
-    this.app.attempt(() => this.decodes.request(null));
-  }
-
-  async #drawLatent() {
-    const { model, latent } = this.app;
+  async #drawLatent(latent) {
+    const { model } = this.app;
     const models = [model, this.other];
     if (models[1].latentDim !== latent.length) return;
     const decoded = await Promise.all(models.map((each) => each.decode(latent)));
     if (model !== this.app.model || models[1] !== this.other) return;
     decoded.forEach((pixels, place) => this.pair[place].show(pixels, models[place].imageShape));
   }
+}
 
-  async #randomLatent() {
-    const { dims } = await this.app.model.space();
-    this.app.setLatent(dims.map(({ low, high }) => low + (high - low) * Math.random()), "compare");
-  }
+/** Why two models cannot be compared on images; "" where they can. */
+function whyNoImages(model, other) {
+  if (String(other.imageShape) !== String(model.imageShape)) return t("otherShape");
+  return model.points ? "" : t("noDataset", model.space.why);
 }
 
 function picture(title, pixels, model) {

@@ -1,7 +1,7 @@
 // A pad to draw a digit on, with mouse, finger or keyboard; centred and scaled as MNIST's digits are.
 
 import { t } from "./text.mjs";
-import { h } from "./ui.mjs";
+import { button, h } from "./ui.mjs";
 
 const SIDE = 280; // the pad's own pixels
 const PEN = 22;
@@ -9,9 +9,9 @@ const KEY_STEP = 10;
 const BOX = 20 / 28; // MNIST: the digit fits a box of 20 in 28 pixels, its centre of mass in the middle
 
 export class DrawingPad {
-  constructor(ondraw) {
-    this.ondraw = ondraw;
-    this.imageShape = [1, 28, 28];
+  /** `onchange` is called after each stroke, and when the pad was cleared. */
+  constructor(onchange) {
+    this.onchange = onchange;
     this.canvas = h("canvas", {
       class: "zoo-pad",
       width: SIDE,
@@ -21,36 +21,52 @@ export class DrawingPad {
       "aria-label": t("padLabel"),
     });
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
-    this.pen = [SIDE / 2, SIDE / 2]; // for the keyboard
-    this.clear();
-    this.#listen();
+    this.tip = h("span", { class: "zoo-pad-pen" });
+    this.frame = h("div", { class: "zoo-pad-frame" }, this.canvas, h("span", { class: "zoo-pad-invitation" }, t("drawHere")), this.tip);
+    this.element = h(
+      "fieldset",
+      {},
+      h("legend", {}, t("draw")),
+      this.frame,
+      h("div", { class: "zoo-buttons" }, button(t("clear"), () => this.clear())),
+      h("p", { class: "zoo-hint" }, t("drawHint")),
+    );
+    this.#wipe();
+    this.#listenToPointer();
+    this.#listenToKeys();
   }
 
   clear() {
-    this.context.fillStyle = "black";
-    this.context.fillRect(0, 0, SIDE, SIDE);
-    this.drawn = false;
+    this.#wipe();
+    this.onchange();
   }
 
-  /** The drawing as the model takes it: Uint8Array C·H·W. */
-  image() {
-    const [channels, height, width] = this.imageShape;
+  /** The drawing as a model of this shape takes it: Uint8Array C·H·W. */
+  image([channels, height, width]) {
     const grey = centred(this.canvas, width, height);
     const image = new Uint8Array(channels * grey.length);
     for (let channel = 0; channel < channels; channel += 1) image.set(grey, channel * grey.length);
     return image;
   }
 
-  #listen() {
+  #wipe() {
+    this.context.fillStyle = "black";
+    this.context.fillRect(0, 0, SIDE, SIDE);
+    this.#setDrawn(false);
+    this.#movePen([SIDE / 2, SIDE / 2]);
+  }
+
+  #listenToPointer() {
     const { canvas } = this;
     let last = null;
     canvas.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0 || !event.isPrimary) return;
       canvas.setPointerCapture(event.pointerId);
       last = this.#at(event);
       this.#line(last, last);
     });
     canvas.addEventListener("pointermove", (event) => {
-      if (!last) return;
+      if (!last || !event.isPrimary) return;
       for (const moved of event.getCoalescedEvents?.() ?? [event]) {
         const next = this.#at(moved);
         this.#line(last, next);
@@ -58,14 +74,17 @@ export class DrawingPad {
       }
     });
     for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (last = null));
-    canvas.addEventListener("keydown", (event) => {
-      const steps = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
-      const step = steps[event.key];
+  }
+
+  #listenToKeys() {
+    const steps = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
+    this.canvas.addEventListener("keydown", (event) => {
       if (event.key === "Delete" || event.key === "Backspace") this.clear();
+      const step = steps[event.key];
       if (!step) return;
       event.preventDefault();
       const from = this.pen;
-      this.pen = from.map((value, axis) => Math.min(SIDE, Math.max(0, value + KEY_STEP * step[axis])));
+      this.#movePen(from.map((value, axis) => Math.min(SIDE, Math.max(0, value + KEY_STEP * step[axis]))));
       if (!event.shiftKey) this.#line(from, this.pen);
     });
   }
@@ -75,14 +94,26 @@ export class DrawingPad {
     return [((event.clientX - box.left) / box.width) * SIDE, ((event.clientY - box.top) / box.height) * SIDE];
   }
 
+  /** Move the pen of the keyboard, which is seen while the keyboard has the pad. */
+  #movePen([x, y]) {
+    this.pen = [x, y];
+    this.tip.style.left = `${(100 * x) / SIDE}%`;
+    this.tip.style.top = `${(100 * y) / SIDE}%`;
+  }
+
   #line(from, to) {
     Object.assign(this.context, { strokeStyle: "white", lineWidth: PEN, lineCap: "round", lineJoin: "round" });
     this.context.beginPath();
     this.context.moveTo(...from);
     this.context.lineTo(...to);
     this.context.stroke();
-    this.drawn = true;
-    this.ondraw(this.image());
+    this.#setDrawn(true);
+    this.onchange();
+  }
+
+  #setDrawn(drawn) {
+    this.drawn = drawn;
+    this.frame.dataset.drawn = String(drawn);
   }
 }
 

@@ -1,10 +1,12 @@
 // Explore: one slider a latent dimension, and what the decoder makes of it.
 
+import { Latest } from "./latest.mjs";
+import { Picture } from "./picture.mjs";
+import { LatentSlider } from "./slider.mjs";
 import { t } from "./text.mjs";
-import { Latest, Picture, Strip, button, h, short } from "./ui.mjs";
+import { button, decimal, h } from "./ui.mjs";
 
 const OPEN_SLIDERS = 16; // the dimensions beyond are folded away
-const STRIP_STEPS = 11;
 const STRIP_DELAY = 150; // ms without a change before the strips are drawn again
 
 export class Explore {
@@ -12,8 +14,9 @@ export class Explore {
     this.app = app;
     this.picture = new Picture(t("decoded"), "zoo-large");
     this.sliders = h("div", { class: "zoo-sliders" });
+    this.hint = h("p", { class: "zoo-hint" });
     this.prior = button(t("prior"), () => app.attempt(() => this.#prior()));
-    this.sample = button(t("fromSample"), () => app.attempt(() => this.#fromSample()));
+    this.sample = button(t("fromSample"), () => this.#fromSample());
     this.element = h(
       "div",
       { class: "zoo-explore" },
@@ -24,70 +27,47 @@ export class Explore {
         h(
           "div",
           { class: "zoo-buttons" },
-          button(t("reset"), () => app.attempt(() => this.#reset())),
-          button(t("random"), () => app.attempt(() => this.#random())),
+          button(t("random"), () => app.setLatent(app.model.randomLatent())),
+          button(t("reset"), () => app.setLatent(app.model.median())),
           this.sample,
           this.prior,
         ),
-        h("p", { class: "zoo-hint" }, t("exploreHint")),
       ),
-      this.sliders,
+      h("div", {}, this.hint, this.sliders),
     );
-    this.frames = new Latest((latent) => this.#draw(latent));
-    this.strips = new Latest((latent) => this.#drawStrips(latent));
-    app.addEventListener("latent", ({ detail }) => this.#follow(detail));
+    this.frames = new Latest(app, this.picture.canvas, (latent) => this.#draw(latent));
+    this.strips = new Latest(app, this.sliders, (latent) => this.#drawStrips(latent));
   }
 
-  async show(model) {
-    this.space = await model.space();
+  show(model) {
+    const { dims, order, available } = model.space;
     this.prior.hidden = !model.card.has_prior;
-    this.sample.hidden = !this.space.available;
-    this.rows = this.space.order.map((dim) => this.#row(dim));
+    this.sample.hidden = !available;
+    this.hint.textContent = available ? t("exploreHint") : t("exploreUnmeasured", decimal(dims[0].low), decimal(dims[0].high));
+    this.rows = order.map((dim) => this.#row(dim, dims[dim]));
     const open = this.rows.slice(0, OPEN_SLIDERS).map((row) => row.element);
     const folded = this.rows.slice(OPEN_SLIDERS).map((row) => row.element);
-    const more = h("details", {}, h("summary", {}, t("moreDims", folded.length)), ...folded);
-    more.addEventListener("toggle", () => this.#later());
+    const more = h("details", { ontoggle: () => this.#later() }, h("summary", {}, t("moreDims", folded.length)), ...folded);
     this.sliders.replaceChildren(...open, ...(folded.length ? [more] : []));
-    this.#follow();
+    this.follow();
   }
 
-  #row(dim) {
-    const { low, high, std } = this.space.dims[dim];
-    const id = `zoo-slider-${dim}`;
-    const value = h("output", { for: id });
-    const slider = h("input", {
-      id,
-      type: "range",
-      min: String(low),
-      max: String(high),
-      step: String((high - low) / 1000 || 0.001),
-      oninput: () => {
-        const latent = Float32Array.from(this.app.latent);
-        latent[dim] = Number(slider.value);
-        this.app.setLatent(latent, slider);
-      },
-    });
-    const strip = new Strip(t("stripOf", dim + 1), (step) => {
+  #row(dim, range) {
+    const row = new LatentSlider(dim, range, (value) => {
       const latent = Float32Array.from(this.app.latent);
-      latent[dim] = low + ((high - low) * step) / (STRIP_STEPS - 1);
-      this.app.setLatent(latent, strip);
+      latent[dim] = value;
+      this.app.setLatent(latent, row);
     });
-    const label = h("label", { for: id, title: t("spread", short(std)) }, t("dim", dim + 1));
-    const element = h("div", { class: "zoo-slider" }, label, slider, value, strip.canvas);
-    return { dim, slider, value, strip, element };
+    return row;
   }
 
-  /** Move sliders and picture to the shared latent. */
-  #follow(by) {
-    if (!this.rows || this.app.tabs.explore.shown !== this.app.model) return;
+  /** Move sliders and picture to the shared latent; a slider that set it keeps its range, as it may be in a hand. */
+  follow(by) {
     const { latent } = this.app;
-    for (const { dim, slider, value } of this.rows) {
-      if (slider !== by) {
-        slider.min = String(Math.min(Number(slider.min), latent[dim])); // a sample may lie outside the range
-        slider.max = String(Math.max(Number(slider.max), latent[dim]));
-        slider.value = String(latent[dim]);
-      }
-      value.textContent = latent[dim].toFixed(2);
+    for (const row of this.rows) {
+      if (row.value === latent[row.dim]) continue;
+      if (row !== by) row.fit(latent[row.dim]);
+      row.show(latent[row.dim]);
     }
     this.frames.request(latent);
     this.#later();
@@ -103,43 +83,25 @@ export class Explore {
 
   #later() {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.app.attempt(() => this.strips.request(this.app.latent)), STRIP_DELAY);
+    this.timer = setTimeout(() => this.strips.request(this.app.latent), STRIP_DELAY);
   }
 
-  /** Draw what each dimension does from its low to its high end, the others as they are. */
   async #drawStrips(latent) {
     const { model } = this.app;
-    const { dims } = this.space;
-    for (const { dim, strip } of this.rows.filter((row) => row.element.offsetParent)) {
-      const latents = new Float32Array(STRIP_STEPS * model.latentDim);
-      for (let step = 0; step < STRIP_STEPS; step += 1) {
-        latents.set(latent, step * model.latentDim);
-        const { low, high } = dims[dim];
-        latents[step * model.latentDim + dim] = low + ((high - low) * step) / (STRIP_STEPS - 1);
-      }
-      const pixels = await model.decode(latents);
+    for (const row of this.rows.filter(({ element }) => element.offsetParent)) {
+      const pixels = await model.decode(row.traverse(latent));
+      await new Promise((resolve) => setTimeout(resolve)); // a hand on a slider comes first
       if (model !== this.app.model || this.strips.waiting) return;
-      strip.show(pixels, model.imageShape);
+      row.strip.show(pixels, model.imageShape);
     }
   }
 
-  async #reset() {
-    this.app.setLatent(await this.app.model.median(), "reset");
-  }
-
-  async #random() {
-    const latent = this.space.dims.map(({ low, high }) => low + (high - low) * Math.random());
-    this.app.setLatent(latent, "random");
-  }
-
-  async #fromSample() {
+  #fromSample() {
     const { model } = this.app;
-    const { latents, count } = await model.points();
-    const index = Math.floor(Math.random() * count);
-    this.app.setLatent(latents.subarray(index * model.latentDim, (index + 1) * model.latentDim), "sample");
+    this.app.setLatent(model.latentOf(Math.floor(Math.random() * model.points.count)));
   }
 
   async #prior() {
-    this.app.setLatent(await this.app.model.sample(1), "prior");
+    this.app.setLatent(await this.app.model.sample(1));
   }
 }

@@ -2,6 +2,7 @@
 
 import { loadDecoder } from "./engine.mjs";
 import { bytes, floats, json } from "./server.mjs";
+import { t } from "./text.mjs";
 
 const LATENTS_A_SLICE = 16; // decoded here before the browser may paint again
 
@@ -31,7 +32,8 @@ export class Model {
     this.decoder = null;
     this.why = "";
     this.path = `/zoo/models/${card.id}`;
-    this.once = new Map();
+    this.space = null;
+    this.points = null;
   }
 
   /** Whether latents are decoded in the browser. */
@@ -87,38 +89,56 @@ export class Model {
     return bytes(`${this.path}/upload?invert=${invert ? 1 : 0}`, file);
   }
 
-  /** What was measured on the dataset: ranges, order, threshold. */
-  space() {
-    return this.#memo("space", () => json(`${this.path}/space`));
+  /**
+   * Ask what was measured on the dataset: `space`, the ranges, their order and the threshold; and `points`, the test
+   * images' latents n·d, errors n and labels n, null where the dataset is not there.
+   */
+  async measure() {
+    if (this.space) return;
+    const space = await json(`${this.path}/space`);
+    this.points = space.available ? await this.#measuredPoints(space.count) : null;
+    this.space = space;
   }
 
-  /** The test images' latents n·d, per-image errors n and labels n; null where the dataset is not there. */
-  points() {
-    return this.#memo("points", async () => {
-      const space = await this.space();
-      if (!space.available) return null;
-      const raw = await bytes(`${this.path}/points`);
-      const [n, d] = [space.count, this.latentDim];
-      return {
-        count: n,
-        latents: new Float32Array(raw.buffer, 0, n * d),
-        errors: new Float32Array(raw.buffer, 4 * n * d, n),
-        labels: new Int32Array(raw.buffer, 4 * n * (d + 1), n),
-      };
-    });
+  async #measuredPoints(count) {
+    const raw = await bytes(`${this.path}/points`);
+    const numbers = count * this.latentDim;
+    return {
+      count,
+      latents: new Float32Array(raw.buffer, 0, numbers),
+      errors: new Float32Array(raw.buffer, 4 * numbers, count),
+      labels: new Int32Array(raw.buffer, 4 * (numbers + count), count),
+    };
+  }
+
+  /** The test image that a number means, be it out of range or none at all. */
+  nearestIndex(number) {
+    return Math.min(this.points.count - 1, Math.max(0, Math.round(number) || 0));
+  }
+
+  /** The numbers of the test images of a class; of all for "". */
+  indicesOf(label) {
+    const { labels } = this.points;
+    const indices = Array.from(labels.keys());
+    return label === "" ? indices : indices.filter((index) => labels[index] === Number(label));
+  }
+
+  titleOf(index) {
+    return t("testImage", index, this.points.labels[index]);
+  }
+
+  /** The latent of a test image. */
+  latentOf(index) {
+    return this.points.latents.slice(index * this.latentDim, (index + 1) * this.latentDim);
   }
 
   /** The middle of the data: where the sliders start. */
-  async median() {
-    return Float32Array.from((await this.space()).dims, (dim) => dim.median);
+  median() {
+    return Float32Array.from(this.space.dims, (dim) => dim.median);
   }
 
-  #memo(name, compute) {
-    if (!this.once.has(name)) {
-      const promise = compute();
-      promise.catch(() => this.once.delete(name)); // a failure may be asked again
-      this.once.set(name, promise);
-    }
-    return this.once.get(name);
+  /** Any latent within the ranges of the sliders. */
+  randomLatent() {
+    return Float32Array.from(this.space.dims, ({ low, high }) => low + (high - low) * Math.random());
   }
 }

@@ -1,8 +1,12 @@
 // Morph: from one image to another, and arithmetic with latents.
 
+import { Corner } from "./corner.mjs";
+import { Latest } from "./latest.mjs";
+import { Picture } from "./picture.mjs";
 import { blob } from "./server.mjs";
+import { Strip } from "./strip.mjs";
 import { t } from "./text.mjs";
-import { Latest, Picture, Strip, button, field, h, save, select } from "./ui.mjs";
+import { button, decimal, field, h, save, select } from "./ui.mjs";
 
 const STEPS = 11;
 const FRAMES = 32; // of the animation, there; and as many back
@@ -13,17 +17,13 @@ export class Morph {
   constructor(app) {
     this.app = app;
     this.corners = ["A", "B", "C"].map((name) => new Corner(name, app, () => this.#changed()));
-    this.way = select(
-      [
-        ["straight", t("straight")],
-        ["spherical", t("spherical")],
-        ["arithmetic", "C + t·(A − B)"],
-      ],
-      "straight",
-      () => this.#changed(),
-      { id: "zoo-way" },
-    );
-    this.strip = new Strip(t("morphStrip"), (step) => this.#at(step / (STEPS - 1)));
+    const paths = [
+      ["straight", t("straight")],
+      ["spherical", t("spherical")],
+      ["arithmetic", "C + (A − B)"],
+    ];
+    this.path = select(paths, "straight", () => this.#changed(), { id: "zoo-path" });
+    this.strip = new Strip(t("morphStrip"), (share) => this.#at(share));
     this.picture = new Picture(t("decoded"), "zoo-large");
     this.time = h("input", {
       id: "zoo-time",
@@ -32,16 +32,15 @@ export class Morph {
       max: "1",
       step: "0.01",
       value: "0",
-      "aria-label": "t",
       oninput: () => this.#at(Number(this.time.value)),
     });
     this.player = button(t("play"), () => this.#toggle());
     this.element = h(
       "div",
       { class: "zoo-morph" },
+      h("div", { class: "zoo-buttons" }, field(t("path"), this.path)),
       h("div", { class: "zoo-corners" }, ...this.corners.map((corner) => corner.element)),
-      h("div", { class: "zoo-buttons" }, field(t("way"), this.way)),
-      this.strip.canvas,
+      this.strip.element,
       h(
         "div",
         { class: "zoo-stage" },
@@ -49,41 +48,43 @@ export class Morph {
         h(
           "div",
           {},
-          this.time,
+          h("label", { class: "zoo-time" }, h("span", {}, t("position")), this.time),
           h("div", { class: "zoo-buttons" }, this.player, button(t("saveGif"), () => app.attempt(() => this.#saveGif()))),
         ),
       ),
       h("p", { class: "zoo-hint" }, t("morphHint")),
     );
-    this.frames = new Latest((time) => this.#draw(time));
-    this.strips = new Latest(() => this.#drawStrip());
+    this.frames = new Latest(app, this.picture.canvas, (time) => this.#draw(time));
+    this.strips = new Latest(app, this.strip.canvas, () => this.#drawStrip());
   }
 
-  async show(model) {
+  show(model) {
     this.#stop();
-    const points = await model.points();
-    for (const [place, corner] of this.corners.entries()) await corner.start(model, points, place);
+    for (const corner of this.corners) corner.offer(model);
+    if (model.points) firstCorners(model).forEach((index, place) => this.corners[place].setIndex(index));
+    else cornersOfRange(model).forEach((latent, place) => this.corners[place].setLatent(latent));
     this.#changed();
   }
 
   /** The latent at time t in [0, 1]. */
   latent(time) {
     const [a, b, c] = this.corners.map((corner) => corner.latent);
-    if (this.way.value === "spherical") return spherical(a, b, time);
-    if (this.way.value === "arithmetic") return c.map((value, dim) => value + time * (a[dim] - b[dim]));
+    if (this.path.value === "spherical") return spherical(a, b, time);
+    if (this.path.value === "arithmetic") return c.map((value, dim) => value + time * (a[dim] - b[dim]));
     return a.map((value, dim) => value + time * (b[dim] - value));
   }
 
   #changed() {
-    if (this.corners.some((corner) => !corner.latent)) return;
-    this.corners[2].element.hidden = this.way.value !== "arithmetic";
+    this.corners[2].element.hidden = this.path.value !== "arithmetic";
     this.#at(Number(this.time.value));
-    this.app.attempt(() => this.strips.request(null));
+    this.strips.request();
   }
 
   #at(time) {
     this.time.value = String(time);
-    this.app.attempt(() => this.frames.request(time));
+    this.time.setAttribute("aria-valuetext", decimal(time));
+    this.strip.mark(time);
+    this.frames.request(time);
   }
 
   async #draw(time) {
@@ -110,13 +111,21 @@ export class Morph {
       this.#stop();
       return;
     }
-    let frame = 0;
     this.player.textContent = t("pause");
-    this.playing = setInterval(() => {
-      if (this.element.closest("[hidden]")) this.#stop();
-      frame = (frame + 1) % (2 * FRAMES);
-      this.#at(Math.min(frame, 2 * FRAMES - frame) / FRAMES);
-    }, FRAME_MS);
+    this.direction = 1;
+    this.playing = setInterval(() => this.#advance(), FRAME_MS);
+  }
+
+  /** A frame on from wherever the slider is; at an end it turns round. */
+  #advance() {
+    if (this.element.closest("[hidden]")) {
+      this.#stop();
+      return;
+    }
+    const time = Number(this.time.value);
+    if (time >= 1) this.direction = -1;
+    if (time <= 0) this.direction = 1;
+    this.#at(Math.min(1, Math.max(0, time + this.direction / FRAMES)));
   }
 
   #stop() {
@@ -141,70 +150,27 @@ export class Morph {
   }
 }
 
-/** One end of the morph: a test image or the latent of the sliders. */
-class Corner {
-  constructor(name, app, onchange) {
-    this.app = app;
-    this.onchange = onchange;
-    this.latent = null;
-    this.picture = new Picture(t("corner", name), "zoo-medium");
-    this.index = h("input", {
-      type: "number",
-      min: "0",
-      class: "zoo-number",
-      id: `zoo-corner-${name}`,
-      onchange: () => this.#choose(Number(this.index.value)),
-    });
-    this.random = button(t("randomImage"), () => this.#choose(Math.floor(Math.random() * this.points.count)));
-    const current = button(t("sliderLatent"), () => this.#take(app.latent));
-    this.element = h(
-      "fieldset",
-      {},
-      h("legend", {}, name),
-      this.picture.canvas,
-      h("div", { class: "zoo-buttons" }, field(t("number"), this.index), this.random, current),
-    );
-  }
+/** A and B of two classes, and C another of B's, so that C + (A − B) is like A and no debris: images' numbers. */
+function firstCorners(model) {
+  const { labels } = model.points;
+  const [a] = wellDone(model, labels[0]);
+  const [b = a, c = b] = wellDone(model, labels.find((label) => label !== labels[0]) ?? labels[0]).filter((index) => index !== a);
+  return [a, b, c];
+}
 
-  async start(model, points, place) {
-    this.points = points;
-    this.index.disabled = this.random.disabled = !points;
-    if (!points) {
-      await this.#take(this.app.latent.map((value, dim) => value + (dim === 0 ? place : 0)));
-      return;
-    }
-    this.index.max = String(points.count - 1);
-    await this.#set(Math.min(place, points.count - 1));
-  }
+/** The images of a class that are reconstructed as well as its better half. */
+function wellDone(model, label) {
+  const { errors } = model.points;
+  const indices = model.indicesOf(label);
+  const median = indices.map((index) => errors[index]).sort((one, other) => one - other)[Math.floor(indices.length / 2)];
+  return indices.filter((index) => errors[index] <= median);
+}
 
-  #choose(index) {
-    return this.app.attempt(async () => {
-      await this.#set(Math.min(this.points.count - 1, Math.max(0, Math.round(index) || 0)));
-      this.onchange();
-    });
-  }
-
-  async #set(index) {
-    const { latentDim } = this.app.model;
-    this.index.value = String(index);
-    this.latent = this.points.latents.slice(index * latentDim, (index + 1) * latentDim);
-    await this.#draw();
-  }
-
-  #take(latent) {
-    return this.app.attempt(async () => {
-      this.latent = Float32Array.from(latent);
-      this.index.value = "";
-      await this.#draw();
-      this.onchange();
-    });
-  }
-
-  async #draw() {
-    const { model } = this.app;
-    const pixels = await model.decode(this.latent);
-    if (model === this.app.model) this.picture.show(pixels, model.imageShape);
-  }
+/** Without images: the ends of the dimension that varies most, and the end of the next. */
+function cornersOfRange(model) {
+  const { dims, order } = model.space;
+  const from = (dim, end) => model.median().map((value, place) => (place === dim ? dims[dim][end] : value));
+  return [from(order[0], "low"), from(order[0], "high"), from(order.at(1) ?? order[0], "high")];
 }
 
 /** Along the great circle (Shoemake 1985); straight where the ends are parallel. */
