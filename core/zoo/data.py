@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset, TensorDataset, random_split
+from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from zoo.config import component_options, flag_of, setting
 from zoo.errors import ConfigError, PluginError
@@ -26,10 +26,9 @@ Span = tuple[Tensor, Tensor]
 
 
 class ImageDataset(Dataset[Span]):
-    """Images held in memory as uint8, with their labels.
+    """Images held in memory as uint8, with their labels; indexed by one place, or by many at once.
 
-    A loader asks for a whole span at once (`__getitems__`), which costs one indexed copy and not
-    one call an image. Images on a device are fetched there.
+    Many at once are one indexed copy, on the device that the images are on.
 
     Args:
         images: uint8 `(N, C, H, W)`.
@@ -43,12 +42,49 @@ class ImageDataset(Dataset[Span]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Span:
-        return self.images[index], self.labels[index]
+    def __getitem__(self, places: int | Tensor) -> Span:
+        if isinstance(places, int):
+            return self.images[places], self.labels[places]
+        places = places.to(self.images.device)
+        return self.images.index_select(0, places), self.labels.index_select(0, places)
 
-    def __getitems__(self, indices: list[int]) -> Span:
-        chosen = torch.tensor(indices, device=self.images.device)
-        return self.images.index_select(0, chosen), self.labels.index_select(0, chosen)
+
+class Spans(Sampler[Tensor]):
+    """Gives out the places of images, those of a span together.
+
+    The order is a function of (seed, epoch); without a seed it is the given one. The processes of a
+    training share the images: each has the same number, and at most `world_size - 1` are left out.
+
+    Args:
+        places: int64 `(N,)`.
+        size: How many places a span has; an epoch's last may have fewer.
+        seed: Of the order.
+        world_size: How many processes there are.
+        rank: Which of them this is.
+    """
+
+    def __init__(self, places: Tensor, size: int, seed: int | None = None, world_size: int = 1, rank: int = 0) -> None:
+        self.places = places
+        self.size = size
+        self.seed = seed
+        self.world_size = world_size
+        self.rank = rank
+        self.count = len(places) // world_size  # of this process in an epoch
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the order of an epoch; Lightning calls it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(self.count / self.size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        places = self.places
+        if self.seed is not None:
+            generator = torch.Generator().manual_seed(self.seed + self.epoch)
+            places = places[torch.randperm(len(places), generator=generator)]
+        return iter(torch.split(places[self.rank : self.count * self.world_size : self.world_size], self.size))
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -84,33 +120,31 @@ def load_split(component: Component, options: Mapping[str, Any], split: str) -> 
     return ImageDataset(images, labels.long())
 
 
-def split_validation(dataset: ImageDataset, fraction: float, seed: int) -> tuple[Subset[Span], Subset[Span]]:
-    """Cut validation images off the training images, by the seed alone.
+def split_validation(count: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the places of so many images that are trained on, and those cut off for validation, by the seed alone.
 
     Raises:
         ConfigError: Either part would be empty.
     """
-    validation = round(len(dataset) * fraction)
-    if not 0 < validation < len(dataset):
-        raise ConfigError(_empty_part(len(dataset), fraction))
+    validation = round(count * fraction)
+    if not 0 < validation < count:
+        raise ConfigError(_empty_part(count, fraction))
     generator = torch.Generator().manual_seed(derive_seed(seed, "validation"))
-    train, held_out = random_split(dataset, [len(dataset) - validation, validation], generator=generator)
-    return train, held_out
+    places = torch.randperm(count, generator=generator)
+    return places[: count - validation], places[count - validation :]
 
 
 def training_loader(
-    dataset: Dataset[Span], batch_size: int, seed: int, world_size: int = 1, rank: int = 0
+    dataset: ImageDataset, places: Tensor, batch_size: int, seed: int, *, world_size: int = 1, rank: int = 0
 ) -> DataLoader[Span]:
-    """Return the loader of one process; together the processes see batches of `batch_size`.
+    """Return the loader of one process for images by their places; together they see batches of `batch_size`.
 
-    A span holds whole batches of this process, but for an epoch's last, which may be smaller. The
-    order is a function of (seed, epoch): `loader.sampler.set_epoch`, which Lightning calls. At most
-    `world_size - 1` images are left out of an epoch so that every process has the same number.
+    A span holds whole batches of this process, but for an epoch's last, which may be smaller.
 
     Raises:
         ConfigError: The batch cannot be shared equally, or is larger than the dataset.
     """
-    count, name, flag = len(dataset), setting("batch_size"), flag_of("batch_size")  # type: ignore[arg-type]
+    count, name, flag = len(places), setting("batch_size"), flag_of("batch_size")
     if uneven := batch_size % world_size:
         even = batch_size - uneven + world_size
         raise ConfigError(
@@ -121,23 +155,19 @@ def training_loader(
             f"{name}: {batch_size} is more than the {count} training images that are left after the validation "
             f"images were cut off: {flag} {count - count % world_size} or less."
         )
-    order: DistributedSampler[Span] = DistributedSampler(
-        dataset, world_size, rank, shuffle=True, seed=derive_seed(seed, "order") % 2**32, drop_last=True
-    )
-    return _loader(dataset, batch_size // world_size, order)
+    size = _span_of(dataset, batch_size // world_size)
+    return _loader(dataset, Spans(places, size, derive_seed(seed, "order") % 2**32, world_size, rank))
 
 
-def batches_an_epoch(loader: DataLoader[Span], batch_size: int, world_size: int = 1) -> int:
-    """Return how many batches, or shares of them, a loader of `training_loader` gives out in an epoch."""
-    assert isinstance(loader.sampler, DistributedSampler)
-    return math.ceil(len(loader.sampler) / (batch_size // world_size))
+def batches_an_epoch(loader: DataLoader[Span], batch_size: int) -> int:
+    """Return how many batches of a process's `batch_size` its loader gives out in an epoch."""
+    assert isinstance(loader.sampler, Spans)
+    return math.ceil(loader.sampler.count / batch_size)
 
 
-def evaluation_loader(dataset: Dataset[Span], world_size: int = 1, rank: int = 0) -> DataLoader[Span]:
-    """Return a loader in the dataset's own order, each process seeing its share of the images."""
-    shared = world_size > 1  # then an equal share each
-    order: DistributedSampler[Span] = DistributedSampler(dataset, world_size, rank, shuffle=False, drop_last=shared)
-    return _loader(dataset, EVALUATION_BATCH_SIZE, order)
+def evaluation_loader(dataset: ImageDataset, places: Tensor, *, world_size: int = 1, rank: int = 0) -> DataLoader[Span]:
+    """Return a loader of images by their places, in this order, each process seeing its share of them."""
+    return _loader(dataset, Spans(places, _span_of(dataset, EVALUATION_BATCH_SIZE), None, world_size, rank))
 
 
 def derive_seed(seed: int, *purpose: object) -> int:
@@ -156,12 +186,14 @@ def _empty_part(count: int, fraction: float) -> str:
     return f"{name}: {fraction} of {count} images leaves none to train on: {flag} {1 - one:.9g} or less."
 
 
-def _loader(dataset: Dataset[Span], batch_size: int, order: DistributedSampler[Span]) -> DataLoader[Span]:
-    batches = max(1, SPAN_BYTES // (batch_size * dataset[0][0].nbytes))
+def _span_of(dataset: ImageDataset, batch_size: int) -> int:
+    """Return how many images a span has: as many whole batches as go into its bytes, one at least."""
+    return max(1, SPAN_BYTES // (batch_size * dataset.images[0].nbytes)) * batch_size
+
+
+def _loader(dataset: ImageDataset, spans: Spans) -> DataLoader[Span]:
     own_generator = torch.Generator()  # else each epoch's start would draw from the global one
-    return DataLoader(
-        dataset, batch_size=batches * batch_size, sampler=order, collate_fn=_as_it_is, generator=own_generator
-    )
+    return DataLoader(dataset, batch_size=None, sampler=spans, collate_fn=_as_it_is, generator=own_generator)
 
 
 def _as_it_is(span: Any) -> Any:

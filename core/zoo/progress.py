@@ -41,7 +41,7 @@ class Progress(BatchCallback, Checkpoint):
         self.bar.start()
         assert trainer.max_epochs
         assert trainer.train_dataloader
-        self.images = len(trainer.train_dataloader.sampler) * trainer.world_size  # of an epoch
+        self.images = trainer.train_dataloader.sampler.count * trainer.world_size  # of an epoch
         self.task = self.bar.add_task("", total=trainer.max_epochs * self.images, status="")
         self._shown = 0.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -132,17 +131,28 @@ class CompiledStep(Step):
         self.batch_size = batch_size
         self.seconds = 0.0
         self._rates = torch.zeros(3, device=self.weights[0].device)
-        self._compiled = torch.compile(self._on_batch, dynamic=False)
+        self._compiled: Callable[[Tensor, Tensor], Losses] | None = None
 
     def __call__(self, images: Tensor, *, update: bool) -> Losses:
         if not self.state or len(images) != self.batch_size:
             return super().__call__(images, update=update)
         self._rates.copy_(torch.tensor(self._next_rates()))
         self.taken += 1
-        if self.seconds:
-            return self._compiled(images, self._rates)
+        return self._compiled(images, self._rates) if self._compiled else self._compile(images)
+
+    def _compile(self, images: Tensor) -> Losses:
+        """Step on a batch, and keep what it was compiled to."""
         started = time.perf_counter()
-        with _gradients_are_traced():
+        try:
+            # One graph for this model alone, which does not change: nothing need be looked at before each step.
+            unguarded = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+            self._compiled = torch.compile(  # type: ignore[call-overload]
+                self._on_batch, fullgraph=True, dynamic=False, isolate_recompiles=True, options=unguarded
+            )
+            with torch._dynamo.config.patch(trace_autograd_ops=True):
+                losses = self._compiled(images, self._rates)
+        except torch._dynamo.exc.Unsupported:  # a component's own code makes no graph: several are made, without it
+            self._compiled = torch.compile(self._on_batch, dynamic=False)
             losses = self._compiled(images, self._rates)
         self.seconds = time.perf_counter() - started
         return losses
@@ -185,10 +195,3 @@ def average_over_processes(gradients: list[Tensor]) -> None:
     parts = torch.split(together, [gradient.numel() for gradient in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))
-
-
-def _gradients_are_traced() -> contextlib.AbstractContextManager[None]:
-    """Let torch.compile trace `backward` too; where it cannot, it makes several graphs."""
-    config = torch._dynamo.config
-    known = hasattr(config, "trace_autograd_ops")
-    return config.patch(trace_autograd_ops=True) if known else contextlib.nullcontext()

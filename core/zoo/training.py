@@ -129,7 +129,7 @@ def fit(
     autoencoder = build(config, components, image_shape_of(components["dataset"]))
     dry_run(autoencoder, components)
     images = load_split(components["dataset"], config.dataset.options, "train")
-    train_set, validation_set = split_validation(images, config.validation_fraction, config.seed)
+    train_places, validation_places = split_validation(len(images), config.validation_fraction, config.seed)
     # Used only when all is trained; but that its files are damaged is better heard of now.
     test_set = load_split(components["dataset"], config.dataset.options, "test")
     epoch = state.facts.epoch if state else 0
@@ -154,10 +154,10 @@ def fit(
 
     with interruption.watching(), _lightning_keeps_quiet(), torch.random.fork_rng():
         trainer = _trainer(config, callbacks, loggers)
-        ranks = trainer.world_size, trainer.global_rank
-        train_loader = training_loader(train_set, config.batch_size, config.seed, *ranks)
-        validation_loader = evaluation_loader(validation_set, *ranks)
-        batches = batches_an_epoch(train_loader, config.batch_size, trainer.world_size)
+        share = {"world_size": trainer.world_size, "rank": trainer.global_rank}
+        train_loader = training_loader(images, train_places, config.batch_size, config.seed, **share)
+        validation_loader = evaluation_loader(images, validation_places, **share)
+        batches = batches_an_epoch(train_loader, config.batch_size // trainer.world_size)
         model = LitAutoencoder(autoencoder, config, batches)
         if run:
             write_atomically(run.config_file, config.to_json().encode())

@@ -136,10 +136,10 @@ def _validation_errors(model: Model) -> Floats:
     config = model.checkpoint.metadata.config
     train = _split(model, "train")
     try:
-        _, validation = split_validation(train, config.validation_fraction, config.seed)
+        _, validation = split_validation(len(train), config.validation_fraction, config.seed)
     except ZooError as error:
         raise NoDatasetError(str(error)) from error
-    return _encode(model, train, np.array(validation.indices[:MAX_POINTS]))[1]
+    return _encode(model, train, validation[:MAX_POINTS].numpy())[1]
 
 
 def _split(model: Model, name: str) -> ImageDataset:

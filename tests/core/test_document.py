@@ -7,7 +7,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from torch import nn
-from torch.utils.data import Subset
 
 import zoo
 from zoo import data
@@ -59,8 +58,9 @@ def components(config):
 
 @pytest.fixture(scope="module")
 def images(config, components):
-    train, _ = split_validation(load_split(components["dataset"], {}, "train"), config.validation_fraction, 7)
-    return Subset(train, range(STEPS))
+    dataset = load_split(components["dataset"], {}, "train")
+    train, _ = split_validation(len(dataset), config.validation_fraction, 7)
+    return dataset, train[:STEPS]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def document(config, images):
     encoder, decoder = Encoder(), Decoder()
     optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3, fused=True)
     losses = []
-    for span, _ in training_loader(images, config.batch_size, config.seed):
+    for span, _ in training_loader(*images, config.batch_size, config.seed):
         for pixels in to_float(span).split(config.batch_size):
             x = pixels.view(pixels.size(0), -1)
             loss = nn.functional.mse_loss(decoder(encoder(x)), x)
@@ -94,7 +94,7 @@ def test_losses_and_weights_equal_the_documents_plain_loop_to_the_last_bit(
         max_epochs=1, callbacks=[losses], logger=False, accelerator="cpu", enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
     )  # fmt: skip
-    loader = training_loader(images, config.batch_size, config.seed)
+    loader = training_loader(*images, config.batch_size, config.seed)
     trainer.fit(LitAutoencoder(ours, config, batches=STEPS), loader)
 
     plain_losses, plain_weights = document

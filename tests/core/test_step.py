@@ -166,6 +166,67 @@ def test_a_compiled_step_is_one_graph_and_steps_as_the_plain_one(clip):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_model_that_makes_no_single_graph_is_compiled_in_parts():
+    class Chatty(Squares):
+        def forward(self, images):
+            torch._dynamo.graph_break()
+            return super().forward(images)
+
+    plain = squares()
+    steps(plain, adam(plain))
+    torch.manual_seed(0)
+    ours = Chatty()
+    step = CompiledStep(ours, adam(ours), 8)
+    for images in batches():
+        step(images, update=True)
+    assert step.seconds > 0
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours.parameters(), plain.parameters(), strict=True))
+
+
+@pytest.mark.filterwarnings("default")
+def test_buffers_and_convolutions_are_compiled_as_they_are():
+    class Convolutions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Conv1d(1, 3, 3), nn.BatchNorm1d(3), nn.GELU(), nn.ConvTranspose1d(3, 1, 3))
+
+        def forward(self, images):
+            images = images[:, None]
+            return {"loss": mse_loss(self.layers(images), images)}
+
+    models = []
+    for kind in (Step, lambda model, optimizer: CompiledStep(model, optimizer, 8)):
+        torch.manual_seed(0)
+        models.append(Convolutions())
+        step = kind(models[-1], adam(models[-1]))
+        for images in batches():
+            step(images, update=True)
+    plain, compiled = (model.state_dict() for model in models)
+    assert all(torch.allclose(value, compiled[name], atol=1e-6) for name, value in plain.items())
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_compiled_step_is_never_taken_for_that_of_another_model():
+    """They have the same code and weights of the same shapes; what differs is compiled in."""
+
+    class Scaled(Squares):
+        def __init__(self, scale):
+            super().__init__()
+            self.scale = scale
+
+        def forward(self, images):
+            return {"loss": self.scale * super().forward(images)["loss"]}
+
+    losses = []
+    for scale in (1, 3):
+        torch.manual_seed(0)
+        model = Scaled(scale)
+        step = CompiledStep(model, torch.optim.Adam(model.parameters(), lr=0.0, fused=True), 8)
+        losses.append([step(images, update=True)["loss"].item() for images in batches()])
+    assert losses[1] == pytest.approx([3 * loss for loss in losses[0]])
+
+
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("batches_a_call", [1, 4])
 def test_how_many_steps_a_call_takes_changes_no_bit_of_a_run(settings, batches_a_call, tmp_path, monkeypatch):

@@ -113,8 +113,8 @@ def test_points_are_the_latents_errors_and_labels_of_the_test_images(client, mod
 def test_the_threshold_comes_from_the_images_that_training_held_out(client, models, name):
     summary = client.get(f"/zoo/models/{name}/space").json()
     train = split_of(name, "train")
-    _, validation = split_validation(train, zoo.RunConfig.model_fields["validation_fraction"].default, 0)
-    images = train.images[validation.indices].float() / 255
+    _, validation = split_validation(len(train), zoo.RunConfig.model_fields["validation_fraction"].default, 0)
+    images = train.images[validation].float() / 255
     errors = (models[name].reconstruct(images) - images).square().mean(dim=(1, 2, 3))
     assert summary["threshold"] == {
         "quantile": 0.95,
