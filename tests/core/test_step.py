@@ -189,7 +189,8 @@ def test_buffers_and_convolutions_are_compiled_as_they_are():
     class Convolutions(nn.Module):
         def __init__(self):
             super().__init__()
-            self.layers = nn.Sequential(nn.Conv1d(1, 3, 3), nn.BatchNorm1d(3), nn.GELU(), nn.ConvTranspose1d(3, 1, 3))
+            convolution = nn.Conv1d(1, 3, 3, bias=False)  # which batch normalisation would take away again
+            self.layers = nn.Sequential(convolution, nn.BatchNorm1d(3), nn.GELU(), nn.ConvTranspose1d(3, 1, 3))
 
         def forward(self, images):
             images = images[:, None]
