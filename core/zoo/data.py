@@ -1,7 +1,7 @@
 """Images in memory, splits, seeded order, loaders.
 
-A loader gives out spans: many batches of uint8 images together, in order. Fetching costs the same for one as for
-all of them, and the pixels become floats batch by batch, when each is used.
+A loader gives out spans: the places of many batches of images, in order. A batch is fetched, and its
+pixels become floats, when it is used.
 """
 
 from __future__ import annotations
@@ -21,14 +21,11 @@ from zoo.registry import Component
 from zoo.specs import DatasetSpec
 
 EVALUATION_BATCH_SIZE = 256
-SPAN_BYTES = 8 * 2**20  # of images that are fetched together
-Span = tuple[Tensor, Tensor]
+SPAN_BATCHES = 64
 
 
-class ImageDataset(Dataset[Span]):
-    """Images held in memory as uint8, with their labels; indexed by one place, or by many at once.
-
-    Many at once are one indexed copy, on the device that the images are on.
+class ImageDataset(Dataset["Span"]):
+    """Images held in memory as uint8, with their labels; indexed by the places of a span.
 
     Args:
         images: uint8 `(N, C, H, W)`.
@@ -42,11 +39,22 @@ class ImageDataset(Dataset[Span]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, places: int | Tensor) -> Span:
-        if isinstance(places, int):
-            return self.images[places], self.labels[places]
-        places = places.to(self.images.device)
-        return self.images.index_select(0, places), self.labels.index_select(0, places)
+    def __getitem__(self, places: Tensor) -> Span:
+        return Span(self, places)
+
+
+class Span:
+    """Images of a dataset by their places, int64 `(n,)`: many batches together."""
+
+    def __init__(self, dataset: ImageDataset, places: Tensor) -> None:  # no dataclass: Lightning would copy it
+        self.dataset = dataset
+        self.places = places
+
+    def batches(self, size: int, device: torch.device | None = None) -> Iterator[Tensor]:
+        """Give out batches `(size, C, H, W)`, the last one of what is left: floats in [0, 1], on a device."""
+        images = self.dataset.images
+        for places in torch.split(self.places.to(images.device), size):
+            yield to_float(images.index_select(0, places).to(device))
 
 
 class Spans(Sampler[Tensor]):
@@ -155,7 +163,7 @@ def training_loader(
             f"{name}: {batch_size} is more than the {count} training images that are left after the validation "
             f"images were cut off: {flag} {count - count % world_size} or less."
         )
-    size = _span_of(dataset, batch_size // world_size)
+    size = SPAN_BATCHES * (batch_size // world_size)
     return _loader(dataset, Spans(places, size, derive_seed(seed, "order") % 2**32, world_size, rank))
 
 
@@ -167,7 +175,7 @@ def batches_an_epoch(loader: DataLoader[Span], batch_size: int) -> int:
 
 def evaluation_loader(dataset: ImageDataset, places: Tensor, *, world_size: int = 1, rank: int = 0) -> DataLoader[Span]:
     """Return a loader of images by their places, in this order, each process seeing its share of them."""
-    return _loader(dataset, Spans(places, _span_of(dataset, EVALUATION_BATCH_SIZE), None, world_size, rank))
+    return _loader(dataset, Spans(places, SPAN_BATCHES * EVALUATION_BATCH_SIZE, None, world_size, rank))
 
 
 def derive_seed(seed: int, *purpose: object) -> int:
@@ -184,11 +192,6 @@ def _empty_part(count: int, fraction: float) -> str:
     if fraction < 0.5:
         return f"{name}: {fraction} of {count} images leaves none for validation: {flag} {one} or more."
     return f"{name}: {fraction} of {count} images leaves none to train on: {flag} {1 - one:.9g} or less."
-
-
-def _span_of(dataset: ImageDataset, batch_size: int) -> int:
-    """Return how many images a span has: as many whole batches as go into its bytes, one at least."""
-    return max(1, SPAN_BYTES // (batch_size * dataset.images[0].nbytes)) * batch_size
 
 
 def _loader(dataset: ImageDataset, spans: Spans) -> DataLoader[Span]:

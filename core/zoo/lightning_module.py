@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, O
 from zoo.autoencoder import Autoencoder
 from zoo.callbacks import BatchCallback
 from zoo.config import RunConfig
-from zoo.data import EVALUATION_BATCH_SIZE, Span, derive_seed, to_float
+from zoo.data import EVALUATION_BATCH_SIZE, Span, derive_seed
 from zoo.resume_state import require_fit
 from zoo.step import CompiledStep, Losses, Step, average_over_processes
 
@@ -45,24 +45,25 @@ class LitAutoencoder(pl.LightningModule):
 
     def training_step(self, span: Span, batch_idx: int) -> dict[str, Any]:
         trainer = self.trainer
-        batches = torch.split(span[0], self.config.batch_size // trainer.world_size)
-        losses = []
-        for images in batches:
+        losses, counts = [], []
+        for images in span.batches(self.config.batch_size // trainer.world_size, self.device):
             self.batch += 1
             update = self.batch % self.config.accumulate == 0 or self.batch == self.batches
-            losses.append(self.step(to_float(images), update=update))
+            losses.append(self.step(images, update=update))
+            counts.append(len(images))
             if update:
                 self._count_step()
             for watcher in self.watchers:
                 watcher.on_batch_end(trainer, self, losses[-1]["loss"], len(images))
-        together = self.trained.add(losses, batches)
+        together = self.trained.add(losses, counts)
         if self.batch == self.batches:
             self._log("train", self.trained.take())
         return {"losses": together["loss"], "batch": self.batch}
 
     def validation_step(self, span: Span, batch_idx: int) -> None:
-        batches = torch.split(span[0], EVALUATION_BATCH_SIZE)
-        self.validated.add([self.autoencoder(to_float(images)) for images in batches], batches)
+        batches = span.batches(EVALUATION_BATCH_SIZE, self.device)
+        losses, counts = zip(*((self.autoencoder(images), len(images)) for images in batches), strict=True)
+        self.validated.add(losses, counts)
         if batch_idx + 1 == self.trainer.num_val_batches[0]:
             self._log("val", self.validated.take())
 
@@ -134,12 +135,12 @@ class Means:
         self._losses: dict[str, list[Tensor]] = {}
         self._counts: list[int] = []
 
-    def add(self, losses: Sequence[Losses], batches: Sequence[Tensor]) -> Losses:
-        """Add the losses of some batches, and return them together: `(len(batches),)` by name."""
+    def add(self, losses: Sequence[Losses], counts: Sequence[int]) -> Losses:
+        """Add the losses of batches of so many images, and return them together: `(len(losses),)` by name."""
         together = {name: torch.stack([each[name] for each in losses]) for name in losses[0]}
         for name, values in together.items():
             self._losses.setdefault(name, []).append(values)
-        self._counts += map(len, batches)
+        self._counts += counts
         return together
 
     def take(self) -> dict[str, float]:

@@ -28,20 +28,20 @@ from zoo.data import (
 )
 
 
-def numbered(count: int) -> ImageDataset:
-    """Return blank images whose labels are their indices."""
-    return ImageDataset(torch.zeros(count, 1, 2, 2, dtype=torch.uint8), torch.arange(count))
+def blank(count: int) -> ImageDataset:
+    """Return blank images."""
+    return ImageDataset(torch.zeros(count, 1, 2, 2, dtype=torch.uint8), torch.zeros(count, dtype=torch.int64))
 
 
 def images(count: int) -> tuple[ImageDataset, torch.Tensor]:
     """Return them, and the places of all of them."""
-    return numbered(count), torch.arange(count)
+    return blank(count), torch.arange(count)
 
 
 def batches(loader: DataLoader[Span], size: int, epoch: int = 0) -> list[list[int]]:
     """Return the indices of an epoch's images, a list a batch."""
     loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-    return [batch.tolist() for _, labels in loader for batch in labels.split(size)]
+    return [batch.tolist() for span in loader for batch in span.places.split(size)]
 
 
 def flat(lists: Iterable[list[int]]) -> list[int]:
@@ -63,13 +63,11 @@ def test_turning_pixels_into_floats_leaves_them_as_they_are() -> None:
     assert pixels.tolist() == [0, 128, 255]
 
 
-def test_a_span_is_its_images_together() -> None:
+def test_a_span_gives_its_images_batch_by_batch_as_floats() -> None:
     dataset = load_split(zoo.installed().get("dataset", "tiny"), {}, "test")
-    images, labels = dataset[torch.tensor([7, 3])]
-    for position, index in enumerate([7, 3]):
-        image, label = dataset[index]
-        assert torch.equal(images[position], image)
-        assert labels[position] == label
+    first, last = dataset[torch.tensor([7, 3, 7])].batches(2)
+    assert torch.equal(first, dataset.images[[7, 3]].float() / 255)
+    assert torch.equal(last, dataset.images[[7]].float() / 255)
 
 
 # Splits
@@ -155,7 +153,7 @@ def test_an_epoch_shows_every_image_once() -> None:
 @pytest.mark.parametrize("batches_a_span", [1, 2, 3, 4, 1000])
 def test_batches_are_the_same_however_many_are_in_a_span(batches_a_span: int, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = batches(training_loader(*images(100), 32, seed=0), 32, epoch=5)
-    monkeypatch.setattr(data, "SPAN_BYTES", batches_a_span * 32 * 4)  # an image has four bytes
+    monkeypatch.setattr(data, "SPAN_BATCHES", batches_a_span)
     loader = training_loader(*images(100), 32, seed=0)
     assert len(loader) == math.ceil(4 / batches_a_span)
     assert batches(loader, 32, epoch=5) == expected
@@ -165,11 +163,6 @@ def test_batches_are_the_same_however_many_are_in_a_span(batches_a_span: int, mo
 def test_batches_of_an_epoch_are_counted(world_size: int, expected: int) -> None:
     loader = training_loader(*images(100), 32, 0, world_size=world_size)
     assert batches_an_epoch(loader, 32 // world_size) == len(batches(loader, 32 // world_size)) == expected
-
-
-def test_a_span_of_large_images_is_one_batch() -> None:
-    large = ImageDataset(torch.zeros(40, 3, 512, 512, dtype=torch.uint8), torch.arange(40))
-    assert [len(labels) for _, labels in training_loader(large, torch.arange(40), 16, seed=0)] == [16, 16, 8]
 
 
 def test_order_is_a_function_of_seed_and_epoch() -> None:

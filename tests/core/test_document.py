@@ -11,7 +11,7 @@ from torch import nn
 import zoo
 from zoo import data
 from zoo.autoencoder import build, image_shape_of
-from zoo.data import load_split, split_validation, to_float, training_loader
+from zoo.data import load_split, split_validation, training_loader
 from zoo.training import LitAutoencoder
 
 STEPS = 200
@@ -70,8 +70,8 @@ def document(config, images):
     encoder, decoder = Encoder(), Decoder()
     optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3, fused=True)
     losses = []
-    for span, _ in training_loader(*images, config.batch_size, config.seed):
-        for pixels in to_float(span).split(config.batch_size):
+    for span in training_loader(*images, config.batch_size, config.seed):
+        for pixels in span.batches(config.batch_size):
             x = pixels.view(pixels.size(0), -1)
             loss = nn.functional.mse_loss(decoder(encoder(x)), x)
             loss.backward()
@@ -87,7 +87,7 @@ def document(config, images):
 def test_losses_and_weights_equal_the_documents_plain_loop_to_the_last_bit(
     span, config, components, images, document, monkeypatch
 ):
-    monkeypatch.setattr(data, "SPAN_BYTES", span * 28 * 28)
+    monkeypatch.setattr(data, "SPAN_BATCHES", span)
     ours = build(config, components, image_shape_of(components["dataset"]))
     losses = Losses()
     trainer = pl.Trainer(

@@ -233,7 +233,7 @@ def test_a_compiled_step_is_never_taken_for_that_of_another_model():
 def test_how_many_steps_a_call_takes_changes_no_bit_of_a_run(settings, batches_a_call, tmp_path, monkeypatch):
     settings = {"encoder": "mlp", "dataset": "tiny", "batch_size": 64, "epochs": 2, "accelerator": "cpu", **settings}
     many = zoo.train(output=tmp_path / "many", quiet=True, **settings)
-    monkeypatch.setattr(data, "SPAN_BYTES", batches_a_call * 64 * 16 * 16)
+    monkeypatch.setattr(data, "SPAN_BATCHES", batches_a_call)
     few = zoo.train(output=tmp_path / "few", quiet=True, **settings)
     assert {name: content for name, content in contents_of(few).items() if not name.startswith("resume")} == {
         name: content for name, content in contents_of(many).items() if not name.startswith("resume")
