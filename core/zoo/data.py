@@ -87,12 +87,12 @@ class Spans(Sampler[Tensor]):
     def __len__(self) -> int:
         return math.ceil(self.count / self.size)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Tensor]:  # a generator: Lightning sets the epoch after it has called `iter`
         places = self.places
         if self.seed is not None:
             generator = torch.Generator().manual_seed(self.seed + self.epoch)
             places = places[torch.randperm(len(places), generator=generator)]
-        return iter(torch.split(places[self.rank : self.count * self.world_size : self.world_size], self.size))
+        yield from torch.split(places[self.rank : self.count * self.world_size : self.world_size], self.size)
 
 
 def to_float(images: Tensor) -> Tensor:

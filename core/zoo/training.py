@@ -19,7 +19,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
 from zoo import checkpoint, resume_state
-from zoo.autoencoder import build, dry_run, image_shape_of
+from zoo.autoencoder import build, dry_run, image_shape_of, lay_channels_last
 from zoo.callbacks import Divergence, History, Interruption, KeepBest, KeepState, MovingAverage
 from zoo.config import RunConfig, read_config, resolve, setting
 from zoo.data import (
@@ -154,6 +154,8 @@ def fit(
 
     with interruption.watching(), _lightning_keeps_quiet(), torch.random.fork_rng():
         trainer = _trainer(config, callbacks, loggers)
+        if trainer.strategy.root_device.type in ("cpu", "cuda"):
+            lay_channels_last(autoencoder, components)
         share = {"world_size": trainer.world_size, "rank": trainer.global_rank}
         train_loader = training_loader(images, train_places, config.batch_size, config.seed, **share)
         validation_loader = evaluation_loader(images, validation_places, **share)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo import Autoencoder, IncompatibleError, UsageError
-from zoo.autoencoder import build, dry_run, image_shape_of
+from zoo.autoencoder import build, dry_run, image_shape_of, lay_channels_last
 from zoo.registry import Component
 from zoo.specs import KINDS
 from zoo_mlp.networks import MLPDecoder, MLPEncoder
@@ -152,6 +152,19 @@ def test_a_dataset_says_the_shape_of_its_images() -> None:
 # Trying one
 
 
+class Viewing(nn.Module):
+    """An encoder that takes a convolution's maps to lie as its images do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 4, 3, padding=1)
+        self.project = nn.Linear(4 * 16 * 16, 3)
+
+    def forward(self, images: Tensor) -> Any:
+        maps = self.convolution(images)
+        return self.project(maps.view(len(maps), -1))
+
+
 class Fixed(nn.Module):
     """Gives one tensor, whatever it gets."""
 
@@ -195,6 +208,31 @@ def test_latents_of_another_size_are_refused(components: dict[Any, Component]) -
     model = Autoencoder(MLPEncoder(IMAGE_SHAPE, 8), VAE(4), MLPDecoder(4, IMAGE_SHAPE), IMAGE_SHAPE, 3)
     with pytest.raises(IncompatibleError, match=r"must give shape \(2, 3\), got \(2, 4\)\.$"):
         dry_run(model, components)
+
+
+def layouts_of(model: Autoencoder) -> set[bool]:
+    """Say of the weights of convolutions whether their channels are last."""
+    weights = [weight for weight in model.parameters() if weight.dim() == 4 and weight.shape[1] > 1]
+    return {weight.is_contiguous(memory_format=torch.channels_last) for weight in weights}
+
+
+def test_convolutions_are_laid_out_channels_last_and_compute_the_same(images: Tensor) -> None:
+    model = built(encoder="conv")
+    expected = model.reconstruct(images)
+    lay_channels_last(model, components_of(zoo.resolve({"encoder": "conv", "dataset": "tiny"})))
+    assert layouts_of(model) == {True}
+    assert torch.allclose(model.reconstruct(images), expected, atol=1e-6)
+
+
+def test_weights_stay_as_they_are_where_a_component_cannot_use_them_channels_last(
+    components: dict[Any, Component], images: Tensor
+) -> None:
+    convolutions = built(decoder="conv").decoder
+    model = Autoencoder(Viewing(), AE(3), convolutions, IMAGE_SHAPE, 3)
+    expected = model.reconstruct(images)
+    lay_channels_last(model, components)
+    assert layouts_of(model) == {False}
+    assert torch.equal(model.reconstruct(images), expected)
 
 
 def test_a_component_that_fails_is_named(components: dict[Any, Component]) -> None:
