@@ -157,11 +157,11 @@ class Viewing(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(1, 4, 3, padding=1)
+        self.convolutions = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1))
         self.project = nn.Linear(4 * 16 * 16, 3)
 
     def forward(self, images: Tensor) -> Any:
-        maps = self.convolution(images)
+        maps = self.convolutions(images)
         return self.project(maps.view(len(maps), -1))
 
 
