@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import TINY_PLUGIN, contents_of, write_distribution
+from tests.conftest import TINY_PLUGIN, differences, write_distribution
 
 import zoo
 from zoo import Run
@@ -111,8 +111,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
         _install_tiny(place)
-        zoo.train(output=place / "reference", quiet=True, **SETTINGS)  # here: all is imported now
-        reference = contents_of(Run(place / "reference"))
+        reference = zoo.train(output=place / "reference", quiet=True, **SETTINGS)  # here: all is imported now
         start = time.perf_counter()
         Training(place / "timed").wait()
         duration = time.perf_counter() - start
@@ -125,7 +124,7 @@ def main() -> None:
     sys.exit(any(count.lost or count.different for count in counts.values()))
 
 
-def trials(place: Path, reference: dict[str, Any], killings: Iterable[Callable[[Path], list[Training]]]) -> Count:
+def trials(place: Path, reference: Run, killings: Iterable[Callable[[Path], list[Training]]]) -> Count:
     """Kill a training in each of the ways, resume it to its end, and compare."""
     count = Count()
     for number, killing in enumerate(killings):
@@ -140,7 +139,7 @@ def trials(place: Path, reference: dict[str, Any], killings: Iterable[Callable[[
         count.kills += len(killed)
         count.finished += finished
         count.lost += max(0, finished - last.went_on_after)
-        count.different += contents_of(Run(directory)) != reference
+        count.different += bool(differences(Run(directory), reference))
         shutil.rmtree(directory)
     return count
 

@@ -254,7 +254,7 @@ class Interruption(BatchCallback):
     run are written atomically, so nothing that was kept is lost by it.
 
     Args:
-        advice: How to go on.
+        advice: How to go on; nothing in a process that only helps to train, which leaves without a word.
     """
 
     def __init__(self, advice: str) -> None:
@@ -309,7 +309,8 @@ class Interruption(BatchCallback):
 
     def _leave(self) -> None:
         assert self.received is not None
-        print(f"zoo: Stopped by {self.received.name}. {self.advice}".rstrip(), file=sys.stderr, flush=True)
+        if self.advice:
+            print(f"zoo: Stopped by {self.received.name}. {self.advice}", file=sys.stderr, flush=True)
         os._exit(128 + self.received)
 
 

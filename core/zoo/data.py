@@ -128,6 +128,13 @@ def load_split(component: Component, options: Mapping[str, Any], split: str) -> 
     return ImageDataset(images, labels.long())
 
 
+def on_device(dataset: ImageDataset, device: torch.device) -> ImageDataset:
+    """Return a dataset with its images on a device, or as it is where they would take over half of a GPU's free memory."""
+    if device.type == "cuda" and dataset.images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        return dataset
+    return ImageDataset(dataset.images.to(device), dataset.labels)
+
+
 def split_validation(count: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Return the places of so many images that are trained on, and those cut off for validation, by the seed alone.
 

@@ -55,6 +55,7 @@ class LitAutoencoder(pl.LightningModule):
                 self._count_step()
             for watcher in self.watchers:
                 watcher.on_batch_end(trainer, self, losses[-1]["loss"], len(images))
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step  # where loggers draw the losses
         together = self.trained.add(losses, counts)
         if self.batch == self.batches:
             self._log("train", self.trained.take())

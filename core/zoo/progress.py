@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 from torch import Tensor
 
 from zoo.callbacks import BatchCallback, History
+from zoo.lightning_module import LitAutoencoder
 
 REFRESH_SECONDS = 0.1
 
@@ -28,6 +29,7 @@ class Progress(BatchCallback, Checkpoint):
 
     def __init__(self, history: History) -> None:
         self.history = history
+        self._compile_told = False
         self.console = Console(highlight=False, soft_wrap=True)
         columns = (
             TextColumn("{task.description}"),
@@ -56,6 +58,10 @@ class Progress(BatchCallback, Checkpoint):
         self.bar.update(self.task, completed=completed, description=description, status=status)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, LitAutoencoder)
+        if (seconds := pl_module.step.compile_seconds) and not self._compile_told:
+            self._compile_told = True
+            self.console.print(f"compiled in {seconds:.1f} s", markup=False)
         row = self.history.row
         total = trainer.max_epochs
         epoch = f"epoch {row['epoch']:>{len(str(total))}}/{total}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +28,9 @@ class Step:
         gradient_clip: Largest norm of the gradient.
         average: Averages gradients over the processes of a training, in place.
         scaler: Scales the losses of 16-bit floats.
+
+    Attributes:
+        compile_seconds: How long it took to compile; 0 until it was.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class Step:
         self.weights: list[Tensor] = [weight for weight in self.group["params"] if weight.requires_grad]
         self.state: tuple[list[Tensor], ...] = ()  # of Adam: means, squares, and numbers of steps
         self.taken = 0  # how many steps
+        self.compile_seconds = 0.0
 
     def __call__(self, images: Tensor, *, update: bool) -> Losses:
         """Add the gradients of a batch, step on them if it is to `update` the weights, and return its losses."""
@@ -107,16 +113,13 @@ class Step:
 class CompiledStep(Step):
     """A step of which torch.compile makes one graph: losses, gradients, clipping and Adam.
 
-    Batches of another size than `batch_size` are stepped on as by `Step`, and so is the first one.
+    On CUDA it is captured as a CUDA graph. Batches of another size than `batch_size` are stepped on as by `Step`, and so is the first one.
 
     Args:
         losses: As `Step`.
         optimizer: As `Step`.
         batch_size: Of all batches but an epoch's last.
         gradient_clip: As `Step`.
-
-    Attributes:
-        seconds: How long it took to compile; 0 until it was.
     """
 
     def __init__(
@@ -129,7 +132,6 @@ class CompiledStep(Step):
     ) -> None:
         super().__init__(losses, optimizer, gradient_clip=gradient_clip)
         self.batch_size = batch_size
-        self.seconds = 0.0
         self._rates = torch.zeros(3, device=self.weights[0].device)
         self._compiled: Callable[[Tensor, Tensor], Losses] | None = None
 
@@ -138,23 +140,29 @@ class CompiledStep(Step):
             return super().__call__(images, update=update)
         self._rates.copy_(torch.tensor(self._next_rates()))
         self.taken += 1
-        return self._compiled(images, self._rates) if self._compiled else self._compile(images)
+        losses = self._compiled(images, self._rates) if self._compiled else self._compile(images)
+        # A CUDA graph's next step would write over them.
+        return {name: value.clone() for name, value in losses.items()} if images.is_cuda else losses
 
     def _compile(self, images: Tensor) -> Losses:
         """Step on a batch, and keep what it was compiled to."""
         started = time.perf_counter()
         try:
             # One graph for this model alone, which does not change: nothing need be looked at before each step.
-            unguarded = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+            options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+            if images.is_cuda:  # all its kernels are launched at once, on tensors that stay where they are
+                options["triton.cudagraphs"] = True
+                for tensor in (self._rates, *self.weights, *itertools.chain(*self.state)):
+                    torch._dynamo.mark_static_address(tensor)
             self._compiled = torch.compile(  # type: ignore[call-overload]
-                self._on_batch, fullgraph=True, dynamic=False, isolate_recompiles=True, options=unguarded
+                self._on_batch, fullgraph=True, dynamic=False, isolate_recompiles=True, options=options
             )
             with torch._dynamo.config.patch(trace_autograd_ops=True):
                 losses = self._compiled(images, self._rates)
         except torch._dynamo.exc.Unsupported:  # a component's own code makes no graph: several are made, without it
             self._compiled = torch.compile(self._on_batch, dynamic=False)
             losses = self._compiled(images, self._rates)
-        self.seconds = time.perf_counter() - started
+        self.compile_seconds = time.perf_counter() - started
         return losses
 
     def _next_rates(self) -> tuple[float, float, float]:

@@ -27,6 +27,7 @@ from zoo.data import (
     batches_an_epoch,
     evaluation_loader,
     load_split,
+    on_device,
     split_validation,
     training_loader,
 )
@@ -156,6 +157,7 @@ def fit(
         trainer = _trainer(config, callbacks, loggers)
         if trainer.strategy.root_device.type in ("cpu", "cuda"):
             lay_channels_last(autoencoder, components)
+        images = on_device(images, trainer.strategy.root_device)
         share = {"world_size": trainer.world_size, "rank": trainer.global_rank}
         train_loader = training_loader(images, train_places, config.batch_size, config.seed, **share)
         validation_loader = evaluation_loader(images, validation_places, **share)
@@ -168,6 +170,11 @@ def fit(
         except TrainingDivergedError as error:
             raise TrainingDivergedError(f"{error} {_kept(run)}") from error
         except Exception as error:  # the stop itself, or another process that stopped a moment earlier
+            if config.compile and isinstance(error, torch._dynamo.exc.BackendCompilerFailed):
+                raise MissingDependencyError(
+                    f"--compile needs a compiler that works: {printable(str(error).splitlines()[0])}. "
+                    "On a CPU that is C++'s: apt install g++"
+                ) from error
             if interruption.received is None:
                 raise
             where = f"Stopped by {interruption.received.name} in epoch {trainer.current_epoch + 1}."
@@ -302,8 +309,9 @@ def _kept(run: Run | None) -> str:
 
 @contextlib.contextmanager
 def _lightning_keeps_quiet() -> Iterator[None]:
-    """Silence Lightning's banners, and its advice on choices that were made here on purpose."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    """Silence Lightning's banners, its advice on choices that were made here on purpose, and the compiler's on CUDA."""
+    names = ("pytorch_lightning", "lightning_fabric", "torch.utils.cpp_extension")
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

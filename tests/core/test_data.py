@@ -22,6 +22,7 @@ from zoo.data import (
     derive_seed,
     evaluation_loader,
     load_split,
+    on_device,
     split_validation,
     to_float,
     training_loader,
@@ -68,6 +69,15 @@ def test_a_span_gives_its_images_batch_by_batch_as_floats() -> None:
     first, last = dataset[torch.tensor([7, 3, 7])].batches(2)
     assert torch.equal(first, dataset.images[[7, 3]].float() / 255)
     assert torch.equal(last, dataset.images[[7]].float() / 255)
+
+
+def test_images_lie_on_the_device_that_trains_where_they_take_up_to_half_of_its_memory(monkeypatch):
+    dataset = blank(10)
+    elsewhere = on_device(dataset, torch.device("meta"))
+    (batch,) = elsewhere[torch.tensor([3, 4])].batches(2)
+    assert (elsewhere.images.device.type, batch.device.type, len(elsewhere.labels)) == ("meta", "meta", 10)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * 10 * 4 - 1, 1 << 40))
+    assert on_device(dataset, torch.device("cuda")) is dataset
 
 
 # Splits

@@ -74,3 +74,13 @@ def test_without_a_safe_point_the_grace_ends_and_it_says_how_to_go_on(monkeypatc
         os.kill(os.getpid(), signal.SIGTERM)
         assert left.wait(timeout=60)
     assert capsys.readouterr().err == "zoo: Stopped by SIGTERM. To go on: zoo resume run\n"
+
+
+def test_a_process_that_only_helps_to_train_leaves_without_a_word(monkeypatch, capsys):
+    left = threading.Event()
+    monkeypatch.setattr(os, "_exit", lambda _: left.set())
+    monkeypatch.setattr(callbacks, "GRACE_SECONDS", 0)
+    with callbacks.Interruption("").watching():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert left.wait(timeout=60)
+    assert capsys.readouterr().err == ""

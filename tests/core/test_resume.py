@@ -22,7 +22,7 @@ import torch
 
 import zoo
 import zoo.training
-from conftest import contents_of
+from conftest import differences
 from zoo import Run, checkpoint
 from zoo.callbacks import KeepBest, KeepState
 from zoo.resume_state import FACTS, Facts
@@ -91,11 +91,6 @@ def train(output: Path, **settings) -> Run:
     return zoo.train(output=output, quiet=True, accelerator="cpu", **TINY | settings)
 
 
-def assert_same(run: Run, other: Run) -> None:
-    """Hold every file of a run to another's, to the last byte, but for how long it took."""
-    assert contents_of(run) == contents_of(other)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that was never interrupted."""
@@ -119,7 +114,7 @@ def test_a_training_interrupted_in_each_of_its_epochs_ends_as_one_that_was_not(s
     for epoch in range(len(whole.history)):
         with power_cut(epoch):
             train(tmp_path / "cut", resume=True, **settings)
-    assert_same(train(tmp_path / "cut", resume=True, **settings), whole)
+    assert differences(train(tmp_path / "cut", resume=True, **settings), whole) == []
 
 
 def test_the_settings_above_take_effect(tmp_path):
@@ -150,7 +145,7 @@ def test_the_settings_above_take_effect(tmp_path):
 def test_wherever_it_is_interrupted_it_ends_the_same(function, time, tmp_path, whole):
     with power_cut_before(function, time):
         train(tmp_path / "cut")
-    assert_same(train(tmp_path / "cut", resume=True), whole)
+    assert differences(train(tmp_path / "cut", resume=True), whole) == []
 
 
 def test_a_training_that_early_stopping_has_ended_does_not_train_on(tmp_path):
@@ -158,7 +153,7 @@ def test_a_training_that_early_stopping_has_ended_does_not_train_on(tmp_path):
     whole = train(tmp_path / "whole", **settings)
     with power_cut_before("training._finish"):
         train(tmp_path / "cut", **settings)
-    assert_same(train(tmp_path / "cut", resume=True, **settings), whole)
+    assert differences(train(tmp_path / "cut", resume=True, **settings), whole) == []
 
 
 @pytest.mark.parametrize(("epoch", "best"), [(2, math.inf), (3, 0.5)])
@@ -171,7 +166,7 @@ def test_a_best_loss_is_taken_up_only_with_the_weights_that_it_belongs_to(epoch,
 
 
 def test_resume_takes_the_settings_from_the_directory(cut, whole):
-    assert_same(zoo.resume(cut, quiet=True), whole)
+    assert differences(zoo.resume(cut, quiet=True), whole) == []
 
 
 def test_nothing_is_unpickled(cut, monkeypatch):
@@ -215,7 +210,7 @@ def test_a_run_that_was_killed_before_it_had_a_config_begins(left, tmp_path, who
         (directory / "resume" / "lock").write_text("1")
     if left == "half a config":
         (directory / ".config.json.abc.tmp").write_text("{")
-    assert_same(train(directory, resume=True), whole)
+    assert differences(train(directory, resume=True), whole) == []
 
 
 def test_two_states_are_kept(whole):
@@ -244,7 +239,7 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize("spoil", [flip, lambda path: os.truncate(path, 1000), lambda path: os.truncate(path, 0)])
 def test_a_damaged_state_costs_an_epoch_and_a_line(spoil, cut, whole, caplog):
     spoil(cut / "resume" / "epoch-2.safetensors")
-    assert_same(zoo.resume(cut, quiet=True), whole)
+    assert differences(zoo.resume(cut, quiet=True), whole) == []
     (message,) = caplog.messages
     assert "epoch-2.safetensors is" in message
     assert message.endswith("Going on from the state before it, after epoch 1.")
@@ -340,7 +335,7 @@ def test_with_more_epochs_it_is_a_longer_training(settings, finished, tmp_path):
     with contextlib.nullcontext() if finished else power_cut(epoch=2):
         train(tmp_path / "short", **settings)
     longer = zoo.resume(tmp_path / "short", epochs=5, quiet=True)
-    assert_same(longer, long)
+    assert differences(longer, long) == []
     assert longer.config.epochs == 5
 
 
@@ -368,7 +363,7 @@ def test_with_more_epochs_and_interrupted_again_it_ends_the_same(tmp_path):
     for epoch in (3, 4):
         with power_cut(epoch):
             zoo.resume(tmp_path / "twice", epochs=6, quiet=True)
-    assert_same(zoo.resume(tmp_path / "twice", quiet=True), once)
+    assert differences(zoo.resume(tmp_path / "twice", quiet=True), once) == []
 
 
 def test_with_more_epochs_early_stopping_is_patient_again(tmp_path):
@@ -410,7 +405,7 @@ def test_a_second_training_is_told_whose_the_directory_is(run_zoo, cut, whole):
             result = run_zoo(*command)
             assert result.status == 2
             assert result.stderr == f"zoo: {cut} is in use: process {os.getpid()} is training in it.\n"
-    assert_same(zoo.resume(cut, quiet=True), whole)
+    assert differences(zoo.resume(cut, quiet=True), whole) == []
 
 
 def test_a_new_run_is_locked_too(run_zoo, tmp_path):
@@ -429,7 +424,7 @@ def test_a_file_system_without_locks_is_named_and_trained_on(cut, whole, caplog,
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", fail)
-    assert_same(zoo.resume(cut, quiet=True), whole)
+    assert differences(zoo.resume(cut, quiet=True), whole) == []
     assert caplog.messages == [f"zoo: {cut} is on a file system without locks: train there once at a time."]
 
 
@@ -497,7 +492,7 @@ def test_two_processes_that_are_killed_end_as_if_they_had_not_been(program, flag
                 os.kill(int((tmp_path / "cut" / "resume" / "lock").read_text()), signal.SIGKILL)
     resumed = subprocess.run([*program, "resume", "cut"], check=True, **process)
     assert re.match(r"goes on after epoch [2-8]/9\n", resumed.stdout)
-    assert_same(Run(tmp_path / "cut"), Run(tmp_path / "whole"))
+    assert differences(Run(tmp_path / "cut"), Run(tmp_path / "whole")) == []
 
 
 def test_a_machine_that_does_not_see_the_run_directory_says_so(tmp_path, zoo_environment):

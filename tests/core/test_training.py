@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import sys
 
 import pytest
@@ -179,15 +180,33 @@ def test_mixed_precision_keeps_float32_weights_near_those_of_full_precision(trai
     assert {tensor.dtype for tensor in weights(mixed).values()} == {torch.float32}
 
 
-def test_a_compiled_step_trains_like_a_plain_one(train):
-    compiled, plain = train(compile=True), train()
+def test_a_compiled_step_trains_like_a_plain_one(train, tmp_path, capsys):
+    plain = train()
+    compiled = zoo.train(output=tmp_path / "compiled", compile=True, **SETTINGS)
     assert compiled.history[-1]["train_loss"] == pytest.approx(plain.history[-1]["train_loss"], rel=1e-4)
+    told, *epochs = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"compiled in \d+\.\d s", told)
+    assert [line.split()[0] for line in epochs[: len(compiled.history)]] == ["epoch"] * len(compiled.history)
 
 
-def test_tensorboard_logs_beside_the_csv_file(train):
-    run = train(logger="tensorboard")
-    assert list((run.directory / "tensorboard").glob("events.out.tfevents.*"))
-    assert run.metrics_file.exists()
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_where_no_compiler_works_one_line_says_what_to_install(train, monkeypatch, tmp_path, accumulate):
+    import torch._inductor.config
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    expected = pytest.raises(zoo.MissingDependencyError, match=r"^--compile needs a compiler .*: apt install g\+\+$")
+    with torch._inductor.config.patch("cpp.cxx", (None, str(tmp_path / "no-compiler"))), expected:
+        train(compile=True, accumulate=accumulate)
+
+
+def test_tensorboard_logs_beside_the_csv_file_by_steps_of_the_optimizer(train):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = train(logger="tensorboard", accumulate=2)
+    events = EventAccumulator(str(run.directory / "tensorboard")).Reload()
+    for name in ("train_loss", "val_loss"):
+        logged = [(event.step, event.value) for event in events.Scalars(name)]
+        assert logged == [(5 * row["epoch"], pytest.approx(row[name])) for row in run.history]  # of 9 batches
 
 
 def test_without_tensorboard_the_message_holds_the_pip_command(train, monkeypatch):
