@@ -225,8 +225,6 @@ class KeepState(Checkpoint):
                 checkpoint["callbacks"][stopping.state_key]["wait_count"] = 0
         before, now = facts.stack, self._stack(trainer)
         changes = [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]
-        if trainer.world_size > 2:  # DistributedDataParallel lays gradients out anew after its first step
-            changes.append(f"{trainer.world_size} processes add up in another order at first")
         if changes and trainer.is_global_zero:
             _log.warning(
                 "zoo: Not all is as it was: %s. The result may differ in its last bits.", printable(", ".join(changes))

@@ -129,7 +129,7 @@ def load_split(component: Component, options: Mapping[str, Any], split: str) -> 
 
 
 def on_device(dataset: ImageDataset, device: torch.device) -> ImageDataset:
-    """Return a dataset with its images on a device, or as it is where they would take over half of a GPU's free memory."""
+    """Return a dataset with its images on a device; as it is where half of a GPU's free memory does not hold them."""
     if device.type == "cuda" and dataset.images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
         return dataset
     return ImageDataset(dataset.images.to(device), dataset.labels)

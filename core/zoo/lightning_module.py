@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
@@ -15,8 +16,9 @@ from zoo.autoencoder import Autoencoder
 from zoo.callbacks import BatchCallback
 from zoo.config import RunConfig
 from zoo.data import EVALUATION_BATCH_SIZE, Span, derive_seed
+from zoo.processes import sum_over_processes
 from zoo.resume_state import require_fit
-from zoo.step import CompiledStep, Losses, Step, average_over_processes
+from zoo.step import CompiledStep, Losses, Step
 
 
 class LitAutoencoder(pl.LightningModule):
@@ -107,12 +109,17 @@ class LitAutoencoder(pl.LightningModule):
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if config.compile and world_size == config.accumulate == 1 and scaler is None:
             return CompiledStep(self.autoencoder, optimizer, config.batch_size, gradient_clip=config.gradient_clip)
+        together = None
+        if world_size > 1:
+            assert isinstance(self.trainer.strategy, ParallelStrategy)
+            weights = [weight for weight in self.parameters() if weight.requires_grad]
+            together = sum_over_processes(self.trainer.strategy, weights, machines=self.trainer.num_nodes)
         return Step(
             torch.compile(self.autoencoder) if config.compile else self.autoencoder,
             optimizer,
-            accumulate=config.accumulate,
+            batches=config.accumulate * world_size,
             gradient_clip=config.gradient_clip,
-            average=average_over_processes if world_size > 1 else None,
+            together=together,
             scaler=scaler,
         )
 

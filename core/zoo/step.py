@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
+from zoo.processes import Sum
+
 Losses = dict[str, Tensor]
 
 
@@ -24,9 +26,9 @@ class Step:
     Args:
         losses: Images `(N, C, H, W)`, float in [0, 1], to losses by name; `loss` is minimised.
         optimizer: One group of weights.
-        accumulate: How many batches make a step; each counts for that much less.
+        batches: How many make a step, over all processes; each counts for that much less.
         gradient_clip: Largest norm of the gradient.
-        average: Averages gradients over the processes of a training, in place.
+        together: Adds up gradients over the processes of a training.
         scaler: Scales the losses of 16-bit floats.
 
     Attributes:
@@ -38,16 +40,16 @@ class Step:
         losses: Callable[[Tensor], Losses],
         optimizer: torch.optim.Adam,
         *,
-        accumulate: int = 1,
+        batches: int = 1,
         gradient_clip: float | None = None,
-        average: Callable[[list[Tensor]], None] | None = None,
+        together: Sum | None = None,
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         self.losses = losses
         self.optimizer = optimizer
-        self.accumulate = accumulate
+        self.batches = batches
         self.gradient_clip = gradient_clip
-        self.average = average
+        self.together = together
         self.scaler = scaler
         (self.group,) = optimizer.param_groups
         self.weights: list[Tensor] = [weight for weight in self.group["params"] if weight.requires_grad]
@@ -66,7 +68,7 @@ class Step:
 
     def _add_gradients(self, images: Tensor) -> Losses:
         losses = self.losses(images)
-        loss = losses["loss"] / self.accumulate if self.accumulate > 1 else losses["loss"]
+        loss = losses["loss"] / self.batches if self.batches > 1 else losses["loss"]
         loss = self.scaler.scale(loss) if self.scaler else loss
         loss.backward()  # type: ignore[no-untyped-call]
         return {name: value.detach() for name, value in losses.items()}
@@ -75,8 +77,9 @@ class Step:
         for weight in self.weights:
             if weight.grad is None:  # it took no part in the losses
                 weight.grad = torch.zeros_like(weight)
-        if self.average:
-            self.average(self._gradients())
+        if self.together:
+            for weight, gradient in zip(self.weights, self.together(self._gradients()), strict=True):
+                weight.grad = gradient
         if self.scaler and self.gradient_clip:
             self.scaler.unscale_(self.optimizer)
         if self.gradient_clip:
@@ -113,7 +116,8 @@ class Step:
 class CompiledStep(Step):
     """A step of which torch.compile makes one graph: losses, gradients, clipping and Adam.
 
-    On CUDA it is captured as a CUDA graph. Batches of another size than `batch_size` are stepped on as by `Step`, and so is the first one.
+    Batches of another size than `batch_size` are stepped on as by `Step`, and so is the first one. On
+    CUDA what was compiled is captured as a CUDA graph.
 
     Args:
         losses: As `Step`.
@@ -189,17 +193,3 @@ class CompiledStep(Step):
             mean.lerp_(gradient, 1 - beta1)
             square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
             weight.sub_(rate * mean / (square.sqrt() / correction + self.group["eps"]))
-
-
-def average_over_processes(gradients: list[Tensor]) -> None:
-    """Average gradients over the processes of a training, in place: all of them in one message.
-
-    They lie in it in the same order at every step, so that a training that goes on after a stop
-    adds them up as before.
-    """
-    together = torch.cat([gradient.flatten() for gradient in gradients])
-    torch.distributed.all_reduce(together)
-    together /= torch.distributed.get_world_size()
-    parts = torch.split(together, [gradient.numel() for gradient in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
 from zoo import checkpoint, resume_state
-from zoo.autoencoder import build, dry_run, image_shape_of, lay_channels_last
+from zoo.autoencoder import Autoencoder, build, dry_run, image_shape_of, lay_channels_last
 from zoo.callbacks import Divergence, History, Interruption, KeepBest, KeepState, MovingAverage
 from zoo.config import RunConfig, read_config, resolve, setting
 from zoo.data import (
@@ -136,28 +136,15 @@ def fit(
     epoch = state.facts.epoch if state else 0
 
     interruption = Interruption(f"To go on: zoo resume {run.directory}" if run else "")
-    callbacks: list[Callback] = [interruption, Divergence()]
-    loggers: list[Logger] = []
-    if run:
-        resume_state.prune(run.resume_directory)
-        blank = checkpoint.new_metadata(config, components, autoencoder.image_shape, epoch=0)
-        history = History(run.metrics_file, epoch)
-        callbacks += [KeepBest(run.checkpoint, autoencoder, blank), history]
-        loggers += [_tensorboard(run.directory)] if logger == "tensorboard" else []
-    if config.ema:
-        callbacks.append(MovingAverage(config.ema))  # after KeepBest, which keeps the average
-    if config.early_stopping:
-        callbacks.append(EarlyStopping("val_loss", patience=config.early_stopping))
-    versions = {component.plugin.distribution: component.plugin.version for component in components.values()}
-    callbacks.append(KeepState(run.resume_directory if run else None, versions, epoch))
-    if run and not quiet:
-        callbacks.append(Progress(history))
+    callbacks = [interruption, Divergence(), *_callbacks(config, run, epoch, components, autoencoder, quiet=quiet)]
+    loggers = [_tensorboard(run.directory)] if run and logger == "tensorboard" else []
 
     with interruption.watching(), _lightning_keeps_quiet(), torch.random.fork_rng():
         trainer = _trainer(config, callbacks, loggers)
-        if trainer.strategy.root_device.type in ("cpu", "cuda"):
+        device = trainer.strategy.root_device
+        if device.type in ("cpu", "cuda"):
             lay_channels_last(autoencoder, components)
-        images = on_device(images, trainer.strategy.root_device)
+        images = on_device(images, device)
         share = {"world_size": trainer.world_size, "rank": trainer.global_rank}
         train_loader = training_loader(images, train_places, config.batch_size, config.seed, **share)
         validation_loader = evaluation_loader(images, validation_places, **share)
@@ -181,7 +168,7 @@ def fit(
             raise TrainingInterruptedError(f"{where} {interruption.advice}", interruption.received) from error
         run = Run(Path(trainer.strategy.broadcast(str(run.directory) if run else "")))
         if trainer.is_global_zero:
-            _finish(run, config, test_set, trainer.strategy.root_device)
+            _finish(run, config, test_set, device)
     return run
 
 
@@ -241,6 +228,33 @@ def _flat(config: RunConfig) -> dict[str, Any]:
         settings[kind] = part["name"]
         settings |= {f"{kind}.{option}": value for option, value in part["options"].items()}
     return settings
+
+
+def _callbacks(
+    config: RunConfig,
+    run: Run | None,
+    epoch: int,
+    components: Mapping[Kind, Component],
+    autoencoder: Autoencoder,
+    *,
+    quiet: bool,
+) -> list[Callback]:
+    """Return what watches a training, in the order in which it is told of things."""
+    callbacks: list[Callback] = []
+    if run:
+        resume_state.prune(run.resume_directory)
+        blank = checkpoint.new_metadata(config, components, autoencoder.image_shape, epoch=0)
+        history = History(run.metrics_file, epoch)
+        callbacks += [KeepBest(run.checkpoint, autoencoder, blank), history]
+    if config.ema:
+        callbacks.append(MovingAverage(config.ema))  # after KeepBest, which keeps the average
+    if config.early_stopping:
+        callbacks.append(EarlyStopping("val_loss", patience=config.early_stopping))
+    versions = {component.plugin.distribution: component.plugin.version for component in components.values()}
+    callbacks.append(KeepState(run.resume_directory if run else None, versions, epoch))
+    if run and not quiet:
+        callbacks.append(Progress(history))
+    return callbacks
 
 
 def _finish(run: Run, config: RunConfig, test_set: ImageDataset, device: torch.device) -> None:

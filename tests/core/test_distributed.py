@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from zoo import processes
+
 ZOO = str(Path(sys.executable).with_name("zoo"))
 TORCHRUN = str(Path(sys.executable).with_name("torchrun"))
+SHARED_MEMORY = Path(processes.SHARED_MEMORY)
 TRAIN = [
     "train",
     "--encoder",
@@ -47,7 +50,9 @@ def losses(command, directory, environment):
     ],
 )
 def test_two_processes_have_the_losses_of_one(command, one_process_losses, tmp_path, zoo_environment):
+    before = set(SHARED_MEMORY.iterdir())
     both = zip(losses(command, tmp_path, zoo_environment), one_process_losses, strict=True)
+    assert not [path for path in set(SHARED_MEMORY.iterdir()) - before if path.name.startswith("zoo-")]
     for two, one in both:
         assert two == pytest.approx(one, abs=1e-5)
 

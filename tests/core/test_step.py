@@ -82,7 +82,7 @@ def same(model, other):
 def test_it_is_torchs_step_to_the_last_bit(accumulate, clip):
     plain, ours = squares(), squares()
     steps(plain, adam(plain), accumulate, clip)
-    step = Step(ours, adam(ours), accumulate=accumulate, gradient_clip=clip)
+    step = Step(ours, adam(ours), batches=accumulate, gradient_clip=clip)
     for number, images in enumerate(batches(), start=1):
         step(images, update=number % accumulate == 0)
     assert same(ours, plain)

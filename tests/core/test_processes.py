@@ -1,0 +1,90 @@
+"""Processes add up their tensors to the same sums, in one order, and leave nothing behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import Pipe
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from zoo import ZooError, processes
+from zoo.processes import SharedMemorySum, all_reduce, sum_over_processes
+
+SHAPES = [(3, 4), (5,), (2, 1, 3)]
+
+
+def tensors(rank: int, turn: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(10 * turn + rank)
+    return [torch.randn(shape, generator=generator) for shape in SHAPES]
+
+
+def sums(count: int) -> list[SharedMemorySum]:
+    """Return those of so many processes, which are threads here."""
+    shared = torch.empty(2, count, sum(tensor.numel() for tensor in tensors(0)))
+    pipes = [Pipe() for _ in range(1, count)]
+    first = SharedMemorySum(shared, 0, [ours for ours, _ in pipes])
+    return [first, *(SharedMemorySum(shared, rank, [theirs]) for rank, (_, theirs) in enumerate(pipes, start=1))]
+
+
+def strategy(**settings) -> SimpleNamespace:
+    defaults = {"root_device": torch.device("cpu"), "global_rank": 0, "world_size": 2, "broadcast": lambda place: place}
+    return SimpleNamespace(**defaults | settings)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_all_get_the_sums_in_the_order_of_the_processes_turn_after_turn(count):
+    turns = 50
+
+    def work(rank, sum_):
+        return [[part.clone() for part in sum_(tensors(rank, turn))] for turn in range(turns)]
+
+    with ThreadPoolExecutor(count) as pool:
+        results = list(pool.map(work, range(count), sums(count)))
+    for turn in range(turns):
+        expected = tensors(0, turn)
+        for rank in range(1, count):
+            expected = [part + other for part, other in zip(expected, tensors(rank, turn), strict=True)]
+        for result in results:
+            assert all(torch.equal(part, other) for part, other in zip(result[turn], expected, strict=True))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_has_ended_is_an_error_in_the_others(rank):
+    both = sums(2)
+    both[1 - rank].others[0].close()
+    with pytest.raises(ZooError, match=r"^Another process of the training has ended: zoo resume "):
+        both[rank](tensors(rank))
+
+
+def test_an_all_reduce_gives_tensors_of_the_same_shapes(tmp_path):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        given = tensors(0)
+        assert all(torch.equal(part, other) for part, other in zip(all_reduce(given), given, strict=True))
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(("device", "machines"), [("cuda", 1), ("cpu", 2)], ids=["on GPUs", "on several machines"])
+def test_memory_is_shared_by_cpus_of_one_machine_alone(device, machines):
+    elsewhere = strategy(root_device=torch.device(device))
+    assert sum_over_processes(elsewhere, tensors(0), machines=machines) is all_reduce
+
+
+def test_where_memory_cannot_be_shared_messages_are_sent(monkeypatch, tmp_path):
+    monkeypatch.setattr(processes, "SHARED_MEMORY", str(tmp_path / "missing"))
+    assert sum_over_processes(strategy(), tensors(0), machines=1) is all_reduce
+
+
+def test_where_too_little_memory_is_shared_messages_are_sent_and_no_file_is_left(monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(processes, "SHARED_MEMORY", str(tmp_path))
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    assert sum_over_processes(strategy(), tensors(0), machines=1) is all_reduce
+    assert list(tmp_path.iterdir()) == []
