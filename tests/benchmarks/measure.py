@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import os
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 
 ROUNDS = int(os.environ.get("ZOO_BENCHMARK_ROUNDS", "7"))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Print nothing meanwhile: no progress bar, no advice."""
+    logging.disable(logging.WARNING)
+    silence = io.StringIO()
+    both = contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence)
+    with warnings.catch_warnings(action="ignore"), both[0], both[1]:
+        yield
+    logging.disable(logging.NOTSET)
 
 
 @dataclass(frozen=True)
@@ -52,7 +68,7 @@ class Row:
     @property
     def bound(self) -> str:
         bound = f"≥ {self.least:g}" if self.least else f"≤ {self.most:g}" if self.most else ""
-        return f"[red]{bound} MISSED[/]" if self.missed else bound
+        return f"{bound} MISSED" if self.missed else bound
 
 
 def interleaved(measurements: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, Figure]:
@@ -64,11 +80,14 @@ def interleaved(measurements: Mapping[str, Callable[[], float]], rounds: int = R
     return {name: Figure(tuple(series)) for name, series in values.items()}
 
 
-def show(title: str, rows: Iterable[Row]) -> int:
-    """Print a table of rows, and return how many bounds were missed."""
-    rows = list(rows)
-    table = Table("what", "ours", "other", "ratio", "must be", title=title, title_justify="left")
+def show(rows: Iterable[Row]) -> int:
+    """Print a table of rows, each also when it is measured, and return how many bounds were missed."""
+    table = Table("what", "ours", "other", "ratio", "must be")
+    missed = 0
     for row in rows:
-        table.add_row(row.what, row.ours.text(row.unit), row.other.text(row.unit), f"{row.ratio:.2f}", row.bound)
-    Console(width=150).print(table)
-    return sum(row.missed for row in rows)
+        cells = row.what, row.ours.text(row.unit), row.other.text(row.unit), f"{row.ratio:.2f}", row.bound
+        table.add_row(*cells)
+        print(*cells, sep="  ", file=sys.stderr)
+        missed += row.missed
+    Console(width=170).print(table)
+    return missed

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from tests.benchmarks.measure import quiet
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -46,8 +43,7 @@ def hand_written(images: Tensor, batch_size: int, module: nn.Module | None = Non
 
 def pythae(images: Tensor, batch_size: int) -> Epoch:
     """pythae's AE and BaseTrainer; only its epoch's training is timed."""
-    logging.disable(logging.INFO)
-    with warnings.catch_warnings(action="ignore"), contextlib.redirect_stderr(io.StringIO()):
+    with quiet():
         from pythae.data.preprocessors import DataProcessor
         from pythae.models import AE, AEConfig
         from pythae.models.base.base_utils import ModelOutput
@@ -80,7 +76,7 @@ def pythae(images: Tensor, batch_size: int) -> Epoch:
 
     def epoch() -> float:
         started = time.perf_counter()
-        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+        with quiet():  # its progress bar
             trainer.train_step(epoch=1)
         return len(images) / (time.perf_counter() - started)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import importlib.metadata
 import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 
@@ -72,6 +75,24 @@ def app(no_plugins: bool) -> None:
 
 for _command in (train, resume, evaluate, reconstruct, list_components, info, plugins, check, new_plugin):
     app.add_command(_command)
+
+
+def program() -> None:
+    """Be the program `zoo`: run the command line, and leave without taking apart what was imported.
+
+    Python would destroy torch's objects one by one: over a second, and the system gets their
+    memory back anyway. What asked to be called at the end is called.
+    """
+    try:
+        main()
+    except SystemExit as end:
+        if not isinstance(end.code, int) or any(not thread.daemon for thread in threading.enumerate()[1:]):
+            raise
+        atexit._run_exitfuncs()
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with contextlib.suppress(OSError):  # `main` has said so
+                stream.flush()
+        os._exit(end.code)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
