@@ -88,7 +88,7 @@ def two_processes() -> Iterator[Row]:
 
 
 def encoding() -> Iterator[Row]:
-    """Yield the speed of encoding all of MNIST through the Python API, against its layers without anything around them."""
+    """Yield the speed of encoding all of MNIST through the Python API, against the encoder's layers alone."""
     images = to_float(torch.cat([mnist(split).tensors[0] for split in ("train", "test")]))
     model = zoo.load("mnist-mlp")
     assert isinstance(model.encoder.layers, torch.nn.Sequential)

@@ -23,8 +23,8 @@ def model() -> nn.Sequential:
     )
 
 
-def hand_written(images: Tensor, batch_size: int, module: nn.Module | None = None) -> Epoch:
-    """A loop as an expert writes it: floats in memory, a permutation an epoch, the fused Adam."""
+def hand_written(images: Tensor, validation_images: Tensor, batch_size: int, module: nn.Module | None = None) -> Epoch:
+    """A loop as an expert writes it: floats in memory, a permutation an epoch, the fused Adam, then validation."""
     module = module or model()
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-3, fused=True)
 
@@ -36,6 +36,9 @@ def hand_written(images: Tensor, batch_size: int, module: nn.Module | None = Non
             loss = mse_loss(module(batch), batch)
             loss.backward()
             optimizer.step()
+        with torch.inference_mode():
+            losses = [mse_loss(module(batch), batch) * len(batch) for batch in validation_images.split(256)]
+            float(sum(losses)) / len(validation_images)
         return len(images) / (time.perf_counter() - started)
 
     return epoch
