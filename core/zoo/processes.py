@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import tempfile
@@ -33,18 +32,18 @@ def sum_over_processes(strategy: ParallelStrategy, like: Sequence[Tensor], *, ma
     """
     if machines > 1 or strategy.root_device.type != "cpu":
         return all_reduce
-    first, world_size = strategy.global_rank == 0, strategy.world_size
+    rank, world_size = strategy.global_rank, strategy.world_size
     shape = (2, world_size, sum(tensor.numel() for tensor in like))
-    path = _reserve(math.prod(shape) * like[0].itemsize) if first else None
-    with contextlib.nullcontext() if path is None else Listener() as listener:
-        path, address = strategy.broadcast((path, listener.address if listener else ""))
-        if path is None:
-            return all_reduce
-        shared = torch.from_file(path, shared=True, size=math.prod(shape), dtype=like[0].dtype).view(shape)
-        others = [listener.accept() for _ in range(1, world_size)] if listener else [Client(address)]
-    sum_ = SharedMemorySum(shared, strategy.global_rank, others)
+    path = strategy.broadcast(_reserve(math.prod(shape) * like[0].itemsize) if rank == 0 else None)
+    if path is None:
+        return all_reduce
+    shared = torch.from_file(path, shared=True, size=math.prod(shape), dtype=like[0].dtype).view(shape)
+    with Listener() as listener:
+        addresses = [strategy.broadcast(listener.address, src) for src in range(world_size)]
+        others = [*map(Client, addresses[:rank]), *(listener.accept() for _ in addresses[rank + 1 :])]
+    sum_ = SharedMemorySum(shared, rank, others)
     sum_.meet()
-    if first:
+    if rank == 0:
         os.unlink(path)  # who has opened it keeps it
     return sum_
 
@@ -66,7 +65,7 @@ class SharedMemorySum:
         shared: `(2, processes, count)`, of all processes. They use both halves in turns: nobody still
             reads what was written two turns before.
         rank: Which process this is.
-        others: Connections to all others in the first process, to the first in the others.
+        others: Connections to the others.
     """
 
     def __init__(self, shared: Tensor, rank: int, others: list[Connection]) -> None:
@@ -94,13 +93,10 @@ class SharedMemorySum:
     def meet(self) -> None:
         """Wait until all processes have come here."""
         try:
-            if self.rank == 0:
-                for other in self.others:
-                    other.recv_bytes()
             for other in self.others:
                 other.send_bytes(b"")
-            if self.rank > 0:
-                self.others[0].recv_bytes()
+            for other in self.others:
+                other.recv_bytes()
         except (EOFError, ConnectionError) as error:
             raise ZooError("Another process of the training has ended: zoo resume goes on where it was.") from error
 

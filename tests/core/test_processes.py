@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
 from multiprocessing import Pipe
 from types import SimpleNamespace
 
@@ -25,9 +26,11 @@ def tensors(rank: int, turn: int = 0) -> list[torch.Tensor]:
 def sums(count: int) -> list[SharedMemorySum]:
     """Return those of so many processes, which are threads here."""
     shared = torch.empty(2, count, sum(tensor.numel() for tensor in tensors(0)))
-    pipes = [Pipe() for _ in range(1, count)]
-    first = SharedMemorySum(shared, 0, [ours for ours, _ in pipes])
-    return [first, *(SharedMemorySum(shared, rank, [theirs]) for rank, (_, theirs) in enumerate(pipes, start=1))]
+    others = [[] for _ in range(count)]
+    for rank, other in combinations(range(count), 2):
+        for end, connection in zip((rank, other), Pipe(), strict=True):
+            others[end].append(connection)
+    return [SharedMemorySum(shared, rank, connections) for rank, connections in enumerate(others)]
 
 
 def strategy(**settings) -> SimpleNamespace:
