@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 from rich.table import Table
+from tests.benchmarks.measure import quiet
 
 import zoo
-from tests.benchmarks.measure import quiet
 from zoo import callbacks, data, step
 from zoo.lightning_module import LitAutoencoder
 
