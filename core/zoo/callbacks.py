@@ -130,6 +130,9 @@ class History(BatchCallback):
         self.images += count * trainer.world_size
         self._last_batch = time.perf_counter()
 
+    def on_train_batch_end(self, *_: Any) -> None:
+        self._last_batch = time.perf_counter()  # a GPU has caught up: `Divergence` has looked at the losses
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         losses = {name: float(loss) for name, loss in sorted(trainer.callback_metrics.items())}
         self.row = {

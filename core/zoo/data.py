@@ -181,7 +181,17 @@ def batches_an_epoch(loader: DataLoader[Span], batch_size: int) -> int:
 
 
 def evaluation_loader(dataset: ImageDataset, places: Tensor, *, world_size: int = 1, rank: int = 0) -> DataLoader[Span]:
-    """Return a loader of images by their places, in this order, each process seeing its share of them."""
+    """Return a loader of validation images by their places, in this order, each process seeing its share of them.
+
+    Raises:
+        ConfigError: They are too few for the processes to share.
+    """
+    if len(places) < world_size:
+        name, flag = setting("validation_fraction"), flag_of("validation_fraction")
+        least = math.ceil(1e6 * world_size / len(dataset)) / 1e6
+        raise ConfigError(
+            f"{name}: leaves fewer validation images than the {world_size} processes share: {flag} {least:g} or more."
+        )
     return _loader(dataset, Spans(places, SPAN_BATCHES * EVALUATION_BATCH_SIZE, None, world_size, rank))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Client, Connection, Listener
@@ -34,17 +35,20 @@ def sum_over_processes(strategy: ParallelStrategy, like: Sequence[Tensor], *, ma
         return all_reduce
     rank, world_size = strategy.global_rank, strategy.world_size
     shape = (2, world_size, sum(tensor.numel() for tensor in like))
-    path = strategy.broadcast(_reserve(math.prod(shape) * like[0].itemsize) if rank == 0 else None)
-    if path is None:
+    directory = strategy.broadcast(_reserve(math.prod(shape) * like[0].itemsize) if rank == 0 else None)
+    if directory is None:
         return all_reduce
-    shared = torch.from_file(path, shared=True, size=math.prod(shape), dtype=like[0].dtype).view(shape)
-    with Listener() as listener:
-        addresses = [strategy.broadcast(listener.address, src) for src in range(world_size)]
-        others = [*map(Client, addresses[:rank]), *(listener.accept() for _ in addresses[rank + 1 :])]
-    sum_ = SharedMemorySum(shared, rank, others)
-    sum_.meet()
-    if rank == 0:
-        os.unlink(path)  # who has opened it keeps it
+    try:
+        shared = torch.from_file(f"{directory}/sums", shared=True, size=math.prod(shape), dtype=like[0].dtype)
+        with Listener(f"{directory}/{rank}", "AF_UNIX") as listener:
+            strategy.barrier()
+            others = [Client(f"{directory}/{other}", "AF_UNIX") for other in range(rank)]
+            others += [listener.accept() for _ in range(rank + 1, world_size)]
+        sum_ = SharedMemorySum(shared.view(shape), rank, others)
+        sum_.meet()
+    finally:
+        if rank == 0:
+            shutil.rmtree(directory)  # who has opened what is in it keeps that
     return sum_
 
 
@@ -98,25 +102,29 @@ class SharedMemorySum:
             for other in self.others:
                 other.recv_bytes()
         except (EOFError, ConnectionError) as error:
-            raise ZooError("Another process of the training has ended: zoo resume goes on where it was.") from error
+            raise ZooError("Another process of the training has ended, and says why: zoo resume goes on.") from error
 
 
 def _reserve(size: int) -> str | None:
-    """Make a file of shared memory, and return its path; nothing where there is not so much of it."""
+    """Make a directory for a file of so much shared memory, and return its path; nothing where there is not so much."""
     try:
-        file, path = tempfile.mkstemp(prefix="zoo-", dir=SHARED_MEMORY)
+        directory = tempfile.mkdtemp(prefix="zoo-", dir=SHARED_MEMORY)
     except OSError:
         return None
     try:
-        os.posix_fallocate(file, 0, size)
+        with open(f"{directory}/sums", "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
     except OSError:  # containers are often given little
-        os.unlink(path)
+        shutil.rmtree(directory)
         return None
-    finally:
-        os.close(file)
-    return path
+    return directory
 
 
 def _apart(together: Tensor, tensors: list[Tensor]) -> list[Tensor]:
+    """Return the parts of a sum as the tensors lie in memory: Adam takes it that gradients lie as their weights do."""
     parts = torch.split(together, [tensor.numel() for tensor in tensors])
-    return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+    return [_laid_out(part.view_as(tensor), tensor) for part, tensor in zip(parts, tensors, strict=True)]
+
+
+def _laid_out(part: Tensor, like: Tensor) -> Tensor:
+    return part if like.is_contiguous() else torch.empty_like(like).copy_(part)

@@ -55,6 +55,8 @@ class Step:
         self.weights: list[Tensor] = [weight for weight in self.group["params"] if weight.requires_grad]
         self.state: tuple[list[Tensor], ...] = ()  # of Adam: means, squares, and numbers of steps
         self.taken = 0  # how many steps
+        if optimizer.state:  # the training goes on
+            self._take_state()
         self.compile_seconds = 0.0
 
     def __call__(self, images: Tensor, *, update: bool) -> Losses:
@@ -91,9 +93,7 @@ class Step:
             self.scaler.update()
         elif not self.state:  # a new optimizer gets it with its first step
             self.optimizer.step()
-            states = [self.optimizer.state[weight] for weight in self.weights]
-            self.state = tuple([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
-            self.taken = int(states[0]["step"])
+            self._take_state()
         else:
             self.taken += 1
             means, squares, counts = self.state
@@ -104,6 +104,14 @@ class Step:
                     beta1=beta1, beta2=beta2, lr=self.group["lr"], eps=self.group["eps"], weight_decay=0,
                     maximize=False,
                 )  # fmt: skip
+
+    def _take_state(self) -> None:
+        states = [self.optimizer.state[weight] for weight in self.weights]
+        for weight, state in zip(self.weights, states, strict=True):
+            for name in ("exp_avg", "exp_avg_sq"):  # Adam takes it that they lie in memory as their weight does
+                state[name] = torch.empty_like(weight).copy_(state[name])
+        self.state = tuple([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
+        self.taken = int(states[0]["step"])
 
     def _drop_gradients(self) -> None:
         for weight in self.weights:

@@ -17,6 +17,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
+from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
 from zoo import checkpoint, resume_state
 from zoo.autoencoder import Autoencoder, build, dry_run, image_shape_of, lay_channels_last
@@ -299,6 +300,8 @@ def _trainer(config: RunConfig, callbacks: list[Callback], loggers: list[Logger]
         raise ConfigError(f"Lightning refuses these settings: {printable(error)}") from error
     if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):  # it would have to take the steps itself
         raise ConfigError(f"{setting('strategy')}: '{printable(config.strategy)}' is none of auto, ddp and ddp's kin.")
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):  # its processes begin when all is made
+        raise ConfigError(f"{setting('strategy')}: processes that are forked or spawned cannot train: --strategy ddp")
     return trainer
 
 

@@ -62,6 +62,10 @@ BAD_SETTINGS = {
         r"scheduler \(--scheduler\): must be 'none', 'one-cycle', 'cosine' or 'plateau'",
     ),
     "no such accelerator": ([*TRAIN, "--accelerator", "gpuu"], r"Lightning refuses these settings: .*gpuu"),
+    "forked processes": (
+        [*TRAIN, "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp_fork"],
+        r"forked or spawned cannot .* ddp$",
+    ),
     "no such strategy": ([*TRAIN, "--strategy", "dpp"], r"Lightning refuses these settings: .*dpp"),
     "fp16 on a CPU": ([*TRAIN, "--accelerator", "cpu", "--precision", "16-mixed"], r"fp16 is not supported on CPU"),
     "batch larger than the data": (

@@ -80,6 +80,12 @@ def test_images_lie_on_the_device_that_trains_where_they_take_up_to_half_of_its_
     assert on_device(dataset, torch.device("cuda")) is dataset
 
 
+def test_fewer_validation_images_than_processes_are_refused():
+    message = r"leaves fewer validation images than the 3 processes share: --validation-fraction 0.03 or more\.$"
+    with pytest.raises(ConfigError, match=message):
+        evaluation_loader(blank(100), torch.arange(2), world_size=3, rank=0)
+
+
 # Splits
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from zoo import processes
@@ -12,24 +13,7 @@ from zoo import processes
 ZOO = str(Path(sys.executable).with_name("zoo"))
 TORCHRUN = str(Path(sys.executable).with_name("torchrun"))
 SHARED_MEMORY = Path(processes.SHARED_MEMORY)
-TRAIN = [
-    "train",
-    "--encoder",
-    "mlp",
-    "--dataset",
-    "tiny",
-    "--batch-size",
-    "64",
-    "--epochs",
-    "3",
-    "--accelerator",
-    "cpu",
-]
-
-
-@pytest.fixture(scope="module")
-def one_process_losses(zoo_environment, tmp_path_factory):
-    return losses([ZOO, *TRAIN], tmp_path_factory.mktemp("one"), zoo_environment)
+TRAIN = ["train", "--dataset", "tiny", "--batch-size", "64", "--epochs", "3", "--accelerator", "cpu"]
 
 
 def losses(command, directory, environment):
@@ -43,21 +27,24 @@ def losses(command, directory, environment):
 
 
 @pytest.mark.parametrize(
-    "command",
+    ("command", "flags", "encoder"),
     [
-        pytest.param([ZOO, *TRAIN, "--devices", "2", "--strategy", "ddp"], id="devices"),
-        pytest.param([TORCHRUN, "--nproc-per-node", "2", ZOO, *TRAIN], id="torchrun"),
+        pytest.param([ZOO], ["--devices", "2", "--strategy", "ddp"], "conv", id="devices"),
+        pytest.param([TORCHRUN, "--nproc-per-node", "2", ZOO], [], "mlp", id="torchrun"),
     ],
 )
-def test_two_processes_have_the_losses_of_one(command, one_process_losses, tmp_path, zoo_environment):
+def test_two_processes_have_the_losses_of_one(command, flags, encoder, tmp_path, zoo_environment):
+    train = [*TRAIN, "--encoder", encoder]
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
     before = set(SHARED_MEMORY.iterdir())
-    both = zip(losses(command, tmp_path, zoo_environment), one_process_losses, strict=True)
+    one = losses([ZOO, *train], tmp_path / "one", zoo_environment)
+    two = losses([*command, *train, *flags], tmp_path / "two", zoo_environment)
+    assert np.array(two) == pytest.approx(np.array(one), abs=1e-5)
     assert not [path for path in set(SHARED_MEMORY.iterdir()) - before if path.name.startswith("zoo-")]
-    for two, one in both:
-        assert two == pytest.approx(one, abs=1e-5)
 
 
 def test_a_batch_that_two_processes_cannot_share_is_refused(run_zoo):
-    result = run_zoo(*TRAIN, "--devices", 2, "--batch-size", 63, "--epochs", 1)
+    result = run_zoo(*TRAIN, "--encoder", "mlp", "--devices", 2, "--batch-size", 63, "--epochs", 1)
     message = "batch_size (--batch-size): 63 cannot be shared equally by 2 processes: --batch-size 64 can."
     assert (result.status, result.stderr) == (2, f"zoo: {message}\n")

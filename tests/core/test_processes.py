@@ -59,8 +59,23 @@ def test_all_get_the_sums_in_the_order_of_the_processes_turn_after_turn(count):
 def test_a_process_that_has_ended_is_an_error_in_the_others(rank):
     both = sums(2)
     both[1 - rank].others[0].close()
-    with pytest.raises(ZooError, match=r"^Another process of the training has ended: zoo resume "):
+    with pytest.raises(ZooError, match=r"^Another process of the training has ended, and says why: zoo resume "):
         both[rank](tensors(rank))
+
+
+def test_the_sums_lie_in_memory_as_the_tensors_do():
+    def channels_last(rank):
+        return [
+            torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(rank)).to(memory_format=torch.channels_last)
+        ]
+
+    shared = torch.empty(2, 2, 48)
+    ends = Pipe()
+    with ThreadPoolExecutor(2) as pool:
+        results = pool.map(lambda rank: SharedMemorySum(shared, rank, [ends[rank]])(channels_last(rank)), range(2))
+    for (result,) in results:
+        assert torch.equal(result, channels_last(0)[0] + channels_last(1)[0])
+        assert result.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_an_all_reduce_gives_tensors_of_the_same_shapes(tmp_path):

@@ -42,6 +42,7 @@ SETTINGS = {
     "gradient clipping": {"gradient_clip": 0.01},
     "mixed precision": {"precision": "bf16-mixed"},
     "noise": {"objective": "vae"},
+    "compiled": {"compile": True, "objective": "vae", "epochs": 2},
     "convolutions": {"encoder": "conv", "decoder": "conv", "epochs": 2},
     "all together": {"objective": "vae", "scheduler": "cosine", "warmup": 0.3, "ema": 0.9, "early_stopping": 2,
                      "accumulate": 2, "gradient_clip": 0.1, "precision": "bf16-mixed"},
