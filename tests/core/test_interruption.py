@@ -66,21 +66,16 @@ def test_a_second_signal_leaves_at_once(monkeypatch):
     assert left == [130]
 
 
-def test_without_a_safe_point_the_grace_ends_and_it_says_how_to_go_on(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("advice", "said"),
+    [("To go on: zoo resume run", "zoo: Stopped by SIGTERM. To go on: zoo resume run\n"), ("", "")],
+    ids=["the first process", "one that only helps"],
+)
+def test_without_a_safe_point_the_grace_ends_and_the_first_process_says_how_to_go_on(advice, said, monkeypatch, capsys):
     left = threading.Event()
     monkeypatch.setattr(os, "_exit", lambda _: left.set())
     monkeypatch.setattr(callbacks, "GRACE_SECONDS", 0)
-    with callbacks.Interruption("To go on: zoo resume run").watching():
+    with callbacks.Interruption(advice).watching():
         os.kill(os.getpid(), signal.SIGTERM)
         assert left.wait(timeout=60)
-    assert capsys.readouterr().err == "zoo: Stopped by SIGTERM. To go on: zoo resume run\n"
-
-
-def test_a_process_that_only_helps_to_train_leaves_without_a_word(monkeypatch, capsys):
-    left = threading.Event()
-    monkeypatch.setattr(os, "_exit", lambda _: left.set())
-    monkeypatch.setattr(callbacks, "GRACE_SECONDS", 0)
-    with callbacks.Interruption("").watching():
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert left.wait(timeout=60)
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == said
