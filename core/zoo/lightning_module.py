@@ -18,7 +18,7 @@ from zoo.config import RunConfig
 from zoo.data import EVALUATION_BATCH_SIZE, Span, derive_seed
 from zoo.processes import sum_over_processes
 from zoo.resume_state import require_fit
-from zoo.step import CompiledStep, Losses, Step
+from zoo.step import CompiledStep, Losses, Step, keep_freed_memory
 
 
 class LitAutoencoder(pl.LightningModule):
@@ -92,6 +92,7 @@ class LitAutoencoder(pl.LightningModule):
         callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
         self.watchers = [each for each in callbacks if isinstance(each, BatchCallback)]
         self.step = self._step_with(optimizer)
+        keep_freed_memory()
 
     def on_train_epoch_start(self) -> None:
         self.batch = 0

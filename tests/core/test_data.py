@@ -71,6 +71,21 @@ def test_a_span_gives_its_images_batch_by_batch_as_floats() -> None:
     assert torch.equal(last, dataset.images[[7]].float() / 255)
 
 
+@pytest.mark.parametrize(("shape", "size"), [((1, 28, 28), 64), ((1, 28, 28), 256), ((3, 64, 64), 8), ((1, 3, 5), 7)])
+def test_all_batches_begin_at_a_multiple_of_64_bytes_and_none_is_changed_with_another(shape, size):
+    images = torch.randint(256, (20 * size + 3, *shape), dtype=torch.uint8)
+    places = torch.randperm(len(images))
+    batches = list(ImageDataset(images, torch.zeros(len(images)))[places].batches(size))
+    assert [len(batch) for batch in batches] == [size] * 20 + [3]
+    assert torch.equal(torch.cat(batches), to_float(images[places]))
+    assert all(batch.data_ptr() % 64 == 0 for batch in batches)
+    weight = torch.ones(shape, requires_grad=True)
+    for batch in batches[:2]:  # as an encoder may do that adds what it learns to its images in place
+        batch.add_(weight).sum().backward()
+    assert torch.equal(batches[2], to_float(images[places[2 * size : 3 * size]]))
+    assert torch.equal(weight.grad, torch.full(shape, 2.0 * size))
+
+
 def test_images_lie_on_the_device_that_trains_where_they_take_up_to_half_of_its_memory(monkeypatch):
     dataset = blank(10)
     elsewhere = on_device(dataset, torch.device("meta"))

@@ -38,8 +38,10 @@ def strategy(**settings) -> SimpleNamespace:
     return SimpleNamespace(**defaults | settings)
 
 
+@pytest.mark.parametrize("looks", [0, 3, processes.LOOKS], ids="{} looks".format)
 @pytest.mark.parametrize("count", [2, 3, 4])
-def test_all_get_the_sums_in_the_order_of_the_processes_turn_after_turn(count):
+def test_all_get_the_sums_in_the_order_of_the_processes_turn_after_turn(count, looks, monkeypatch):
+    monkeypatch.setattr(processes, "LOOKS", looks)
     turns = 50
 
     def work(rank, sum_):
@@ -53,6 +55,12 @@ def test_all_get_the_sums_in_the_order_of_the_processes_turn_after_turn(count):
             expected = [part + other for part, other in zip(expected, tensors(rank, turn), strict=True)]
         for result in results:
             assert all(torch.equal(part, other) for part, other in zip(result[turn], expected, strict=True))
+
+
+@pytest.mark.parametrize(("cpus", "looks"), [(1, 0), (2, processes.LOOKS), (3, processes.LOOKS)])
+def test_two_processes_stay_awake_for_each_other_where_each_has_a_cpu(cpus, looks, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cpus)))
+    assert [sum_.looks for sum_ in sums(2)] == [looks, looks]
 
 
 @pytest.mark.parametrize("rank", [0, 1])
