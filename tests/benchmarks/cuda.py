@@ -46,7 +46,7 @@ def through_zoo(batch_size: int) -> float:
 
 def hand_written_graph(pixels: Tensor, batch_size: int) -> peers.Epoch:
     """A step captured as an expert does it: on images that lie on the GPU, warmed up on a stream of its own."""
-    model = peers.model().cuda()
+    model = peers.model_of_the_document().cuda()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True, capturable=True)
     batch = pixels[:batch_size].clone()
 

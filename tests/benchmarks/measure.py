@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import statistics
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -69,6 +70,38 @@ class Row:
     def bound(self) -> str:
         bound = f"≥ {self.least:g}" if self.least else f"≤ {self.most:g}" if self.most else ""
         return f"{bound} MISSED" if self.missed else bound
+
+
+class Elsewhere:
+    """A measurement that another process takes, time after time.
+
+    What one means does to its process, to its memory or its threads, shall neither help nor harm another.
+
+    Args:
+        module: Prints a line when it is ready, takes one whenever it is sent a line, and prints it.
+        arguments: Of the module.
+    """
+
+    def __init__(self, module: str, *arguments: object) -> None:
+        command = [sys.executable, "-m", module, *map(str, arguments)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        assert self.process.stdout
+        self.process.stdout.readline()
+
+    def __call__(self) -> float:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def __enter__(self) -> Elsewhere:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()
 
 
 def interleaved(measurements: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, Figure]:

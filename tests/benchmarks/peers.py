@@ -1,7 +1,13 @@
-"""The same model trained by other means: each gives a function that trains an epoch, and returns images a second."""
+"""The same model trained by other means: each gives a function that trains an epoch, and returns images a second.
+
+    python -m tests.benchmarks.peers NAME BATCH_SIZE [DIRECTORY]
+
+says that it is ready, trains one for every line that it is sent, and prints a figure.
+"""
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -9,35 +15,67 @@ from typing import Any
 
 import numpy as np
 import torch
+from tests.benchmarks import document
 from tests.benchmarks.measure import quiet
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from zoo.data import to_float
+from zoo_conv.networks import ConvDecoder, ConvEncoder
+from zoo_mnist.dataset import mnist
+
+TRAINING_IMAGES, VALIDATION_IMAGES = 54_000, 6_000  # what zoo.train makes of MNIST's
+CONV_SHARE = 0.2  # of them: a hand-written loop over convolutions is timed on so many
+SHAPE, LATENT_DIM = (1, 28, 28), 3
+
 Epoch = Callable[[], float]
 
 
-def model() -> nn.Sequential:
-    """Return the document's encoder and decoder."""
+def main() -> None:
+    name, batch_size, *directory = sys.argv[1:]
+    epoch = peer(name, int(batch_size), *directory)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        print(epoch(), flush=True)
+
+
+def peer(name: str, batch_size: int, directory: str = "") -> Epoch:
+    if name == "document":
+        batches = 1_000 if batch_size == 1 else 300
+        return lambda: document.images_per_second(directory, batch_size, batches)
+    images, validation = to_float(mnist("train").tensors[0]).split([TRAINING_IMAGES, VALIDATION_IMAGES])
+    if name in ("conv", "conv channels last"):
+        model = nn.Sequential(ConvEncoder(SHAPE, LATENT_DIM), ConvDecoder(LATENT_DIM, SHAPE))
+        if name == "conv channels last":
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        share = (part[: round(CONV_SHARE * len(part))] for part in (images, validation))
+        return hand_written(*share, batch_size, model)
+    if name == "hand":
+        return hand_written(images.flatten(1), validation.flatten(1), batch_size, model_of_the_document())
+    return {"pythae": pythae, "jax": jax_scan}[name](images.flatten(1), batch_size)
+
+
+def model_of_the_document() -> nn.Sequential:
+    """Return its encoder and decoder."""
     return nn.Sequential(
         nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 3), nn.Linear(3, 64), nn.ReLU(), nn.Linear(64, 784)
     )
 
 
-def hand_written(images: Tensor, validation_images: Tensor, batch_size: int, module: nn.Module | None = None) -> Epoch:
+def hand_written(images: Tensor, validation_images: Tensor, batch_size: int, model: nn.Module) -> Epoch:
     """A loop as an expert writes it: floats in memory, a permutation an epoch, the fused Adam, then validation."""
-    module = module or model()
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3, fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
 
     def epoch() -> float:
         started = time.perf_counter()
         for chosen in torch.randperm(len(images)).split(batch_size):
             batch = images[chosen]
             optimizer.zero_grad()
-            loss = mse_loss(module(batch), batch)
+            loss = mse_loss(model(batch), batch)
             loss.backward()
             optimizer.step()
         with torch.inference_mode():
-            losses = [mse_loss(module(batch), batch) * len(batch) for batch in validation_images.split(256)]
+            losses = [mse_loss(model(batch), batch) * len(batch) for batch in validation_images.split(256)]
             float(sum(losses)) / len(validation_images)
         return len(images) / (time.perf_counter() - started)
 
@@ -56,7 +94,7 @@ def pythae(images: Tensor, batch_size: int) -> Epoch:
     class Encoder(BaseEncoder):
         def __init__(self) -> None:
             super().__init__()
-            self.layers = model()[:3]
+            self.layers = model_of_the_document()[:3]
 
         def forward(self, x: Tensor) -> ModelOutput:
             return ModelOutput(embedding=self.layers(x.reshape(len(x), -1)))
@@ -64,7 +102,7 @@ def pythae(images: Tensor, batch_size: int) -> Epoch:
     class Decoder(BaseDecoder):
         def __init__(self) -> None:
             super().__init__()
-            self.layers = model()[3:]
+            self.layers = model_of_the_document()[3:]
 
         def forward(self, z: Tensor) -> ModelOutput:
             return ModelOutput(reconstruction=self.layers(z).reshape(len(z), 1, 28, 28))
@@ -134,3 +172,7 @@ def jax_scan(images: Tensor, batch_size: int) -> Epoch:
 
     epoch()
     return epoch
+
+
+if __name__ == "__main__":
+    main()

@@ -4,45 +4,36 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import torch
-from tests.benchmarks import document, peers
-from tests.benchmarks.measure import ROUNDS, Figure, Row, interleaved, quiet
-from torch import Tensor, nn
+from tests.benchmarks.measure import ROUNDS, Elsewhere, Figure, Row, interleaved, quiet
+from tests.benchmarks.peers import TRAINING_IMAGES
 
 import zoo
-from zoo.data import to_float
-from zoo_conv.networks import ConvDecoder, ConvEncoder
 from zoo_mnist.dataset import mnist
-
-TRAINING_IMAGES, VALIDATION_IMAGES = 54_000, 6_000  # what zoo.train makes of MNIST's
-CONV_SHARE = 0.2  # of them: a hand-written loop over convolutions is timed on so many
-SHAPE, LATENT_DIM = (1, 28, 28), 3
 
 
 def rows() -> Iterator[Row]:
-    images = to_float(mnist("train").tensors[0]).split([TRAINING_IMAGES, VALIDATION_IMAGES])
-    pixels = [part.flatten(1) for part in images]
-    with tempfile.TemporaryDirectory() as directory:
-        for split in ("train", "test"):
-            mnist(split, root=directory)  # for torchvision, which wants all four files
-        yield from at_64(*pixels, directory)
-    yield from at_256(*pixels)
-    yield from convolutions(*(part[: round(CONV_SHARE * len(part))] for part in images))
+    for part in (at_64, at_256, convolutions):
+        with ExitStack() as stack:
+            yield from part(stack)
 
 
-def at_64(pixels: Tensor, validation: Tensor, directory: str) -> Iterator[Row]:
+def at_64(stack: ExitStack) -> Iterator[Row]:
+    directory = stack.enter_context(tempfile.TemporaryDirectory())
+    for split in ("train", "test"):
+        mnist(split, root=directory)  # for torchvision, which wants all four files
     ours, compiled, by_default = ThroughZoo(batch_size=64), ThroughZoo(batch_size=64, compile=True), ThroughZoo()
     figures = interleaved({
         "ours": ours,
         "compiled": compiled,
         "by default": by_default,
-        "hand": peers.hand_written(pixels, validation, 64),
-        "pythae": peers.pythae(pixels, 64),
-        "loader": lambda: document.images_per_second(directory, batch_size=64, batches=300),
-        "script": lambda: document.images_per_second(directory, batch_size=1, batches=1_000),
+        "hand": peer(stack, "hand", 64),
+        "pythae": peer(stack, "pythae", 64),
+        "loader": peer(stack, "document", 64, directory),
+        "script": peer(stack, "document", 1, directory),
     })  # fmt: skip
     what = "zoo train, batch 64 : hand-written eager loop"
     yield Row(what, figures["ours"], figures["hand"], "images/s", least=0.85)
@@ -53,14 +44,14 @@ def at_64(pixels: Tensor, validation: Tensor, directory: str) -> Iterator[Row]:
     yield Row(what, by_default.steps, figures["script"], "images/s", least=150)
 
 
-def at_256(pixels: Tensor, validation: Tensor) -> Iterator[Row]:
+def at_256(stack: ExitStack) -> Iterator[Row]:
     ours, compiled = ThroughZoo(batch_size=256), ThroughZoo(batch_size=256, compile=True)
     figures = interleaved({
         "ours": ours,
         "compiled": compiled,
-        "hand": peers.hand_written(pixels, validation, 256),
-        "pythae": peers.pythae(pixels, 256),
-        "jax": peers.jax_scan(pixels, 256),
+        "hand": peer(stack, "hand", 256),
+        "pythae": peer(stack, "pythae", 256),
+        "jax": peer(stack, "jax", 256),
     })  # fmt: skip
     what = "zoo train, batch 256 : hand-written eager loop"
     yield Row(what, figures["ours"], figures["hand"], "images/s", least=0.95)
@@ -68,18 +59,22 @@ def at_256(pixels: Tensor, validation: Tensor) -> Iterator[Row]:
     yield Row("steps with --compile : JAX, an epoch in one scan", compiled.steps, figures["jax"], "images/s", least=1)
 
 
-def convolutions(images: Tensor, validation: Tensor) -> Iterator[Row]:
+def convolutions(stack: ExitStack) -> Iterator[Row]:
     """Yield the `conv` model's row, against the faster one of two hand-written loops."""
-    parts = [nn.Sequential(ConvEncoder(SHAPE, LATENT_DIM), ConvDecoder(LATENT_DIM, SHAPE)) for _ in range(2)]
+    layouts = {"contiguous": "conv", "channels last": "conv channels last"}
     measurements = {
         "ours": ThroughZoo(batch_size=128, encoder="conv"),
-        "contiguous": peers.hand_written(images, validation, 128, parts[0]),
-        "channels last": peers.hand_written(images, validation, 128, parts[1].to(memory_format=torch.channels_last)),
+        **{layout: peer(stack, name, 128) for layout, name in layouts.items()},
     }
     figures = interleaved(measurements, rounds=(ROUNDS + 1) // 2)
-    layout = max(("contiguous", "channels last"), key=lambda layout: figures[layout].median)
+    layout = max(layouts, key=lambda layout: figures[layout].median)
     what = f"zoo train, conv, batch 128 : hand-written eager loop, {layout}"
     yield Row(what, figures["ours"], figures[layout], "images/s", least=0.95)
+
+
+def peer(stack: ExitStack, *arguments: object) -> Elsewhere:
+    """Return what trains by other means, in a process that ends with the stack."""
+    return stack.enter_context(Elsewhere("tests.benchmarks.peers", *arguments))
 
 
 class ThroughZoo:
