@@ -182,11 +182,13 @@ class CompiledStep(Step):
     def _next_rates(self) -> tuple[float, float, float]:
         """Return what changes from step to step, and would be compiled in if it were not given to the graph.
 
-        It is computed here: in the graph it would be, again and again, for every few weights.
+        Adam's corrections of its means and squares are in the learning rate and in epsilon: the graph
+        divides once for each weight.
         """
         beta1, beta2 = self.group["betas"]
         step = self.taken + 1
-        return beta1, self.group["lr"] / (1 - beta1**step), math.sqrt(1 - beta2**step)
+        correction = math.sqrt(1 - beta2**step)
+        return 1 - beta1, self.group["lr"] / (1 - beta1**step) * correction, self.group["eps"] * correction
 
     def _on_batch(self, images: Tensor, rates: Tensor) -> Losses:
         losses = self._add_gradients(images)
@@ -196,13 +198,13 @@ class CompiledStep(Step):
         self._drop_gradients()
         return losses
 
-    def _adam(self, beta1: Tensor, rate: Tensor, correction: Tensor) -> None:
+    def _adam(self, share: Tensor, rate: Tensor, epsilon: Tensor) -> None:
         _, beta2 = self.group["betas"]
         for weight, gradient, mean, square, count in zip(self.weights, self._gradients(), *self.state, strict=True):
             count.add_(1)
-            mean.lerp_(gradient, 1 - beta1)
+            mean.add_(share * (gradient - mean))
             square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            weight.sub_(rate * mean / (square.sqrt() / correction + self.group["eps"]))
+            weight.sub_(rate * mean / (square.sqrt() + epsilon))
 
 
 def keep_freed_memory() -> None:
