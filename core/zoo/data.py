@@ -55,8 +55,8 @@ class Span:
         """Give out batches `(size, C, H, W)`, the last one of what is left: floats in [0, 1], on a device."""
         images = self.dataset.images
         batch_bytes = 4 * size * math.prod(images.shape[1:])
-        # What a sum is rounded to may depend on where its terms lie within 64 bytes: there all batches begin alike.
-        together = max(1, FETCHED_BYTES // batch_bytes) if batch_bytes % 64 == 0 else 1
+        # What a sum is rounded to may depend on where its terms lie within 256 bytes: there all batches begin alike.
+        together = max(1, FETCHED_BYTES // batch_bytes) if batch_bytes % 256 == 0 else 1
         for places in torch.split(self.places.to(images.device), together * size):
             yield from torch.unsafe_split(to_float(images.index_select(0, places).to(device)), size)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from zoo.errors import ZooError
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where Linux has it
-LOOKS = 2_000  # at whether another process has come, before this one sleeps: about a millisecond
+LOOKS = 2_000  # at whether another process has come, before this one sleeps: one or two milliseconds
 
 Sum = Callable[[list[Tensor]], list[Tensor]]
 
@@ -80,7 +80,7 @@ class SharedMemorySum:
         self.others = others
         self.turn = 0
         self.sum = torch.empty_like(shared[0, 0])
-        # One that sleeps is woken late, and runs slowly at first; where processes wait for a CPU it has to.
+        # One that sleeps is woken late, and runs slowly at first; where there are fewer CPUs than processes it has to.
         self.looks = LOOKS if len(others) < len(os.sched_getaffinity(0)) else 0
         for other in others:
             os.set_blocking(other.fileno(), False)

@@ -16,7 +16,7 @@ from zoo.processes import Sum
 
 Losses = dict[str, Tensor]
 
-KEPT_BYTES = 2**25 - 2**16  # the most that glibc learns from
+MAPPED_BYTES = 2**25 - 2**16  # nearly 32 MiB: glibc learns nothing from larger blocks
 
 
 class Step:
@@ -208,9 +208,9 @@ class CompiledStep(Step):
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what a step frees for the next one.
+    """Have glibc keep what a step frees for the next one, up to 64 MiB of it, and no block above 32 MiB.
 
-    glibc gives free memory back to the system beyond twice the largest block that was ever freed: every
-    step would be given its own anew, page by page, which takes a tenth of a small model's time.
+    It gives free memory back to the system beyond twice the largest block that it has mapped and freed so
+    far, and a step would be given its own anew, page by page. So one of these sizes is mapped and freed.
     """
-    torch.empty(KEPT_BYTES, dtype=torch.uint8)  # of which no page is touched
+    torch.empty(MAPPED_BYTES, dtype=torch.uint8, device="cpu")  # of which no page is touched

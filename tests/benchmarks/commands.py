@@ -13,14 +13,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from tests.benchmarks.measure import Figure, Row, interleaved
+from tests.benchmarks.measure import ROUNDS, Figure, Row, interleaved
 
 import zoo
 from zoo.data import to_float
 from zoo_mnist.dataset import mnist
 
 ZOO = str(Path(sys.executable).with_name("zoo"))
-TRAIN = [ZOO, "train", "--encoder", "mlp", "--dataset", "mnist", "--accelerator", "cpu"]
+TRAIN = [ZOO, "train", "--dataset", "mnist", "--accelerator", "cpu"]
+MLP = ["--encoder", "mlp"]
 TORCH = [sys.executable, "-c", "import torch"]
 LIGHTNING = [sys.executable, "-c", "import torch, torchvision, pytorch_lightning"]
 QUALITY = 0.0465  # the document's test MSE after its epoch
@@ -52,7 +53,7 @@ def to_the_documents_quality() -> Iterator[Row]:
 
         def ours() -> float:
             run = zoo.Run(Path(directory) / f"run-{len(shares)}")
-            elapsed = seconds([*TRAIN, "--epochs", "1", "--output", str(run.directory)])
+            elapsed = seconds([*TRAIN, *MLP, "--epochs", "1", "--output", str(run.directory)])
             assert run.test_metrics
             assert run.test_metrics["mse"] <= QUALITY
             shares.append(elapsed - 54_000 / run.history[-1]["images_per_second"])
@@ -68,7 +69,7 @@ def memory() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as directory:
         run = str(Path(directory) / "run")
         figures = interleaved({
-            "ours": lambda: peak([*TRAIN, "--epochs", "2", "--resume", "--output", run]),
+            "ours": lambda: peak([*TRAIN, *MLP, "--epochs", "2", "--resume", "--output", run]),
             "imports": lambda: peak([sys.executable, "-c", "import torch, pytorch_lightning"]),
         }, rounds=1)  # fmt: skip
         model = (Path(run) / "model.safetensors").stat().st_size / 2**20
@@ -78,12 +79,12 @@ def memory() -> Iterator[Row]:
 
 def two_processes() -> Iterator[Row]:
     """Yield the throughput of two processes that train one model, against two that train one each, at the same time."""
-    for batch_size in (256, 1024):
+    for encoder, batch_size, rounds in (("mlp", 256, ROUNDS), ("mlp", 1024, ROUNDS), ("conv", 256, (ROUNDS + 1) // 2)):
         figures = interleaved({
-            "together": partial(processes_together, batch_size),
-            "apart": partial(processes_apart, batch_size // 2),
-        })  # fmt: skip
-        what = f"two processes, batch {batch_size} : two of half the batch, apart"
+            "together": partial(processes_together, encoder, batch_size),
+            "apart": partial(processes_apart, encoder, batch_size // 2),
+        }, rounds)  # fmt: skip
+        what = f"two processes, {encoder}, batch {batch_size} : two of half the batch, apart"
         yield Row(what, figures["together"], figures["apart"], "images/s", least=0.87)  # an overhead of 15 %
 
 
@@ -114,7 +115,7 @@ def compile_seconds() -> tuple[float, float]:
     """Return how long `zoo train --compile` compiles the first time, and when it finds what it compiled before."""
     with tempfile.TemporaryDirectory() as directory:
         environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": directory}
-        command = [*TRAIN, "--epochs", "1", "--batch-size", "256", "--compile", "--output"]
+        command = [*TRAIN, *MLP, "--epochs", "1", "--batch-size", "256", "--compile", "--output"]
         outputs = [
             subprocess.run(
                 [*command, f"{directory}/{run}"], check=True, env=environment, capture_output=True, text=True
@@ -140,27 +141,27 @@ def peak(command: Sequence[str]) -> float:
     return usage.ru_maxrss / 1024
 
 
-def processes_together(batch_size: int) -> float:
+def processes_together(encoder: str, batch_size: int) -> float:
     """Return the images a second of a training by two processes."""
     with tempfile.TemporaryDirectory() as directory:
         run = zoo.Run(Path(directory) / "run")
-        seconds([*TRAIN, *_sized(run, batch_size), "--devices", "2"])
+        seconds([*TRAIN, *_sized(run, encoder, batch_size), "--devices", "2"])
         return _steps_per_second(run)
 
 
-def processes_apart(batch_size: int) -> float:
+def processes_apart(encoder: str, batch_size: int) -> float:
     """Return the images a second of two trainings at once with a thread each, added up."""
     with tempfile.TemporaryDirectory() as directory:
         runs = [zoo.Run(Path(directory) / name) for name in ("a", "b")]
         one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
-        commands = [[*TRAIN, *_sized(run, batch_size)] for run in runs]
+        commands = [[*TRAIN, *_sized(run, encoder, batch_size)] for run in runs]
         processes = [subprocess.Popen(command, env=one_thread, stdout=subprocess.DEVNULL) for command in commands]
         assert [process.wait() for process in processes] == [0, 0]
         return sum(map(_steps_per_second, runs))
 
 
-def _sized(run: zoo.Run, batch_size: int) -> list[str]:
-    return ["--epochs", "5", "--batch-size", str(batch_size), "--output", str(run.directory)]
+def _sized(run: zoo.Run, encoder: str, batch_size: int) -> list[str]:
+    return ["--epochs", "5", "--encoder", encoder, "--batch-size", str(batch_size), "--output", str(run.directory)]
 
 
 def _steps_per_second(run: zoo.Run) -> float:

@@ -78,17 +78,15 @@ class Elsewhere:
     What one means does to its process, to its memory or its threads, shall neither help nor harm another.
 
     Args:
-        module: Prints a line when it is ready, takes one whenever it is sent a line, and prints it.
+        module: Prints "ready" when it is, takes one whenever it is sent a line, and prints it.
         arguments: Of the module.
     """
 
     def __init__(self, module: str, *arguments: object) -> None:
         command = [sys.executable, "-m", module, *map(str, arguments)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout
-        self.process.stdout.readline()
+        assert self.process.stdout.readline() == "ready\n", f"{' '.join(command)} does not start"
 
     def __call__(self) -> float:
         assert self.process.stdin

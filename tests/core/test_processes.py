@@ -40,11 +40,11 @@ def strategy(**settings) -> SimpleNamespace:
 
 @pytest.mark.parametrize("looks", [0, 3, processes.LOOKS], ids="{} looks".format)
 @pytest.mark.parametrize("count", [2, 3, 4])
-def test_all_get_the_sums_in_the_order_of_the_processes_turn_after_turn(count, looks, monkeypatch):
-    monkeypatch.setattr(processes, "LOOKS", looks)
+def test_all_get_the_sums_in_the_order_of_the_processes_turn_after_turn(count, looks):
     turns = 50
 
     def work(rank, sum_):
+        sum_.looks = looks
         return [[part.clone() for part in sum_(tensors(rank, turn))] for turn in range(turns)]
 
     with ThreadPoolExecutor(count) as pool:
@@ -69,6 +69,19 @@ def test_a_process_that_has_ended_is_an_error_in_the_others(rank):
     both[1 - rank].others[0].close()
     with pytest.raises(ZooError, match=r"^Another process of the training has ended, and says why: zoo resume "):
         both[rank](tensors(rank))
+
+
+@pytest.mark.parametrize("looks", [0, processes.LOOKS], ids="{} looks".format)
+def test_a_process_that_ends_while_it_is_waited_for_is_an_error_in_the_others(looks):
+    both = sums(2)
+    both[0].looks = looks
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(both[0], tensors(0))
+        assert both[1].others[0].poll(60)  # the other one is there
+        os.read(both[1].others[0].fileno(), 1)  # else its end would be a reset, not an end of file
+        both[1].others[0].close()
+        with pytest.raises(ZooError, match=r"^Another process of the training has ended, and says why: zoo resume "):
+            waiting.result(60)
 
 
 def test_the_sums_lie_in_memory_as_the_tensors_do():

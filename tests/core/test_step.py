@@ -13,7 +13,7 @@ from torch.nn.functional import mse_loss
 
 import zoo
 from conftest import differences
-from zoo import data
+from zoo import data, lightning_module
 from zoo.step import CompiledStep, Step
 
 SIZE = 12
@@ -240,6 +240,13 @@ def test_how_many_steps_a_call_takes_changes_no_bit_of_a_run(settings, batches_a
     monkeypatch.setattr(data, "SPAN_BATCHES", batches_a_call)
     few = zoo.train(output=tmp_path / "few", quiet=True, **settings)
     assert [name for name in differences(few, many) if not name.startswith("resume")] == []
+
+
+def test_a_training_has_freed_memory_kept(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(lightning_module, "keep_freed_memory", lambda: calls.append("kept"))
+    zoo.train(encoder="mlp", dataset="tiny", epochs=1, accelerator="cpu", output=tmp_path / "run", quiet=True)
+    assert calls == ["kept"]
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep what is freed as they will")
