@@ -72,15 +72,19 @@ def test_a_span_gives_its_images_batch_by_batch_as_floats() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "size"), [((1, 28, 28), 64), ((1, 28, 28), 63), ((1, 28, 28), 256), ((3, 64, 64), 8), ((1, 3, 5), 7)]
+    ("shape", "size", "together"),
+    [((1, 28, 28), 64, 5), ((1, 28, 28), 63, 1), ((1, 28, 28), 256, 1), ((3, 64, 64), 8, 2), ((1, 3, 5), 7, 1)],
 )
-def test_batches_are_fetched_together_where_all_lie_alike_in_memory_and_none_is_changed_with_another(shape, size):
+def test_batches_are_fetched_together_where_all_lie_alike_in_memory_and_none_is_changed_with_another(
+    shape, size, together
+):
     images = torch.randint(256, (20 * size + 3, *shape), dtype=torch.uint8)
     places = torch.randperm(len(images))
     batches = list(ImageDataset(images, torch.zeros(len(images)))[places].batches(size))
     assert [len(batch) for batch in batches] == [size] * 20 + [3]
     assert torch.equal(torch.cat(batches), to_float(images[places]))
     assert all(4 * batch.storage_offset() % 256 == 0 for batch in batches)
+    assert len({batch.untyped_storage().data_ptr() for batch in batches}) == math.ceil(21 / together)
     weight = torch.ones(shape, requires_grad=True)
     for batch in batches[:2]:  # as an encoder may do that adds what it learns to its images in place
         batch.add_(weight).sum().backward()
