@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zoo.errors import CheckpointError as CheckpointError
     from zoo.errors import ConfigError as ConfigError
     from zoo.errors import DatasetError as DatasetError
+    from zoo.errors import ImageError as ImageError
     from zoo.errors import IncompatibleError as IncompatibleError
     from zoo.errors import MissingComponentError as MissingComponentError
     from zoo.errors import MissingDependencyError as MissingDependencyError
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from zoo.evaluation import evaluate as evaluate
     from zoo.files import write_atomically as write_atomically
     from zoo.hookspecs import hookimpl as hookimpl
+    from zoo.images import read_image as read_image
     from zoo.objective import Objective as Objective
     from zoo.registry import Component as Component
     from zoo.registry import PretrainedModel as PretrainedModel
@@ -60,6 +62,7 @@ _HOMES = {
         "CheckpointError",
         "ConfigError",
         "DatasetError",
+        "ImageError",
         "IncompatibleError",
         "MissingComponentError",
         "MissingDependencyError",
@@ -74,6 +77,7 @@ _HOMES = {
     "zoo.evaluation": ("Evaluation", "evaluate"),
     "zoo.files": ("write_atomically",),
     "zoo.hookspecs": ("hookimpl",),
+    "zoo.images": ("read_image",),
     "zoo.objective": ("Objective",),
     "zoo.registry": ("Component", "PretrainedModel", "Registry", "installed"),
     "zoo.runs": ("Run",),

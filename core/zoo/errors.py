@@ -9,6 +9,7 @@ ZooError                          exit status 1
 │   └── OutputError               the output directory or file cannot be used
 ├── PluginError                   a plugin could not be loaded, or broke its contract
 ├── DatasetError                  the dataset's files cannot be had or are damaged
+│   └── ImageError                an image file is missing, of an unknown kind, too large or damaged
 ├── CheckpointError               the file is not a valid checkpoint
 │   └── MissingComponentError     the checkpoint needs a component that is not installed
 ├── MissingDependencyError        an optional dependency is not installed
@@ -23,6 +24,7 @@ from __future__ import annotations
 import difflib
 import signal
 from collections.abc import Iterable
+from typing import Literal
 
 
 class ZooError(Exception):
@@ -67,6 +69,20 @@ class PluginError(ZooError):
 
 class DatasetError(ZooError):
     """A dataset's files cannot be had, or are damaged."""
+
+
+class ImageError(DatasetError):
+    """An image file cannot be read, of a dataset or of the user's own.
+
+    Attributes:
+        reason: Why, for callers that answer each differently.
+    """
+
+    def __init__(
+        self, message: str, reason: Literal["missing", "unknown kind", "too large", "damaged"] = "damaged"
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class CheckpointError(ZooError):

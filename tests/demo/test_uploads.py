@@ -77,6 +77,15 @@ def test_transparent_parts_are_white():
     assert (fitted(encoded(flat("LA", (0, 128)))) == 127).all()
 
 
+def test_a_white_drawing_on_transparent_pixels_shows():
+    opacity = halves(0, 255)
+    for image in (Image.merge("LA", (flat("L", 255, opacity.size), opacity)), flat("RGBA", "white", opacity.size)):
+        image.putalpha(opacity)
+        pixels = fitted(encoded(image))[0]
+        assert (pixels[:, :7] == 0).all()
+        assert (pixels[:, 9:] == 255).all()
+
+
 def test_a_transparent_palette_colour_is_white():
     image = halves(0, 1, "P")
     image.putpalette([0, 0, 0, 100, 100, 100])

@@ -10,12 +10,15 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 import tomllib
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import zoo
@@ -141,6 +144,25 @@ def test_a_photograph_that_is_damaged_is_named(run_zoo, environment, photos, tmp
     result = run_zoo("train", "--encoder", "mlp", "--dataset", "photos", "--set", folder, environment=environment)
     assert result.status == 1
     assert re.fullmatch(rf"zoo: {re.escape(str(damaged))} cannot be read: .+\n", result.stderr)
+
+
+def test_photographs_of_sixteen_bits_and_with_transparent_parts_are_seen_as_they_look(environment, tmp_path):
+    folder = tmp_path / "photos" / "test"
+    folder.mkdir(parents=True)
+    ramp = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 16
+    Image.fromarray(ramp).save(folder / "000.png")
+    Image.new("RGBA", (64, 64), (10, 200, 30, 0)).save(folder / "001.png")
+    for number in range(2, 100):
+        Image.new("L", (1, 1)).save(folder / f"{number:03}.png")
+    code = (
+        "import sys, torch; from zoo_photos.dataset import PhotosDataset;"
+        "torch.save(PhotosDataset('test', folder=sys.argv[1]).tensors[0][:2], sys.argv[2])"
+    )
+    command = [sys.executable, "-c", code, folder.parent, tmp_path / "images"]
+    subprocess.run(command, check=True, env=os.environ | environment)
+    grey, transparent = torch.load(tmp_path / "images").numpy()
+    assert (grey == np.round(ramp / 257)).all()
+    assert (transparent == 255).all()
 
 
 @pytest.mark.parametrize("command", commands("new-plugin"))
