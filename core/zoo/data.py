@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from zoo.config import component_options, flag_of, setting
-from zoo.errors import ConfigError, PluginError
+from zoo.errors import ConfigError, PluginError, ZooError
+from zoo.items import described, tensors_of
 from zoo.registry import Component
 from zoo.specs import DatasetSpec
 
@@ -110,26 +111,21 @@ def load_split(component: Component, options: Mapping[str, Any], split: str) -> 
     Raises:
         ConfigError: The dataset declares no such split, or an option is wrong.
         DatasetError: Its files cannot be had.
-        PluginError: What it gives is not what its spec declares.
+        PluginError: What it gives is not what its spec declares, or reading it raised an exception.
     """
     spec = component.spec
     assert isinstance(spec, DatasetSpec)
     if split not in spec.splits:
         raise ConfigError(f"{component} has no split '{split}'. Its splits: {', '.join(spec.splits)}.")
-    source = component.load()(split, **component_options(component, options))
-    if isinstance(source, TensorDataset) and len(source.tensors) == 2:
-        images, labels = source.tensors
-    else:
-        items = [source[index] for index in range(len(source))]
-        images = torch.stack([torch.as_tensor(image) for image, _ in items])
-        labels = torch.tensor([int(label) for _, label in items])
-    expected = (spec.splits[split], *spec.image_shape)
-    if tuple(images.shape) != expected or images.dtype != torch.uint8 or len(labels) != len(images):
-        raise PluginError(
-            f"{component}, split '{split}', must hold uint8 images {expected} with a label each, "
-            f"got {images.dtype} {tuple(images.shape)} with {len(labels)} labels."
-        )
-    return ImageDataset(images, labels.long())
+    target, values = component.load(), component_options(component, options)
+    where = f"{component}, split '{split}'"
+    try:
+        source = target(split, **values)
+    except ZooError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{where}, cannot be read: {described(error)}.") from error
+    return ImageDataset(*tensors_of(source, where, spec.splits[split], spec.image_shape))
 
 
 def on_device(dataset: ImageDataset, device: torch.device) -> ImageDataset:

@@ -138,7 +138,7 @@ def _upright(image: Image.Image, key_scale: float) -> Image.Image:
         return image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
     key = image.info.pop("transparency", None)  # the colour that means transparent
     if image.mode == "1" and key:
-        key = 255  # as its pixels; Pillow before 12 gives 1
+        key = 255  # as its pixels are; older versions of Pillow give 1
     plain = _eight_bits(image)
     if key is not None and plain.mode in ("L", "RGB"):
         plain.putalpha(_opacity(image if image.mode in _SIXTEEN_BITS else plain, key_scale * np.asarray(key)))

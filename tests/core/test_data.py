@@ -10,7 +10,8 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from torchvision.transforms import ToTensor
 
 import zoo
@@ -133,6 +134,231 @@ def test_a_dataset_that_breaks_its_word_is_refused() -> None:
         PluginError, match=r"dataset 'tiny', split 'train', must hold uint8 images .*got torch\.float32"
     ):
         load_split(component, {"broken": True}, "train")
+
+
+# What a dataset's target gives: right items, and mistakes
+
+
+SHAPE, COUNT = (1, 4, 5), 3
+IMAGE = torch.arange(20, dtype=torch.uint8).reshape(SHAPE)
+PIL_IMAGE = Image.fromarray(IMAGE[0].numpy())
+
+
+class Streamed(IterableDataset):
+    def __iter__(self):
+        return iter([(IMAGE, 0)] * COUNT)
+
+
+class StreamedWithLength(Streamed):
+    def __len__(self):
+        return COUNT
+
+
+class Raising(Dataset):
+    def __init__(self, error):
+        self.error = error
+
+    def __len__(self):
+        return COUNT
+
+    def __getitem__(self, index):
+        if index == 2:
+            raise self.error
+        return IMAGE, 0
+
+
+def given(source: object, split: str = "train") -> ImageDataset:
+    """Load a dataset whose target gives this object, or raises this exception."""
+
+    class Given:
+        spec = zoo.DatasetSpec(
+            name="given", target="nowhere:target", summary="Given", image_shape=SHAPE,
+            splits={"train": COUNT, "test": COUNT}, licence="CC0-1.0", credit="Nobody",
+        )  # fmt: skip
+        kind = "dataset"
+
+        def load(self):
+            def target(split: str):
+                if isinstance(source, Exception):
+                    raise source
+                return source
+
+            return target
+
+        def __str__(self):
+            return "dataset 'given'"
+
+    return load_split(Given(), {}, split)
+
+
+def items(last: object) -> list[object]:
+    """Return right items but for the last one."""
+    return [(IMAGE, 0), (IMAGE, 1), last]
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        (7, 7),
+        (-1, -1),
+        (True, 1),
+        (np.int16(7), 7),
+        (np.uint64(7), 7),
+        (np.bool_(True), 1),
+        (np.array(7), 7),
+        (torch.tensor(7), 7),
+        (torch.tensor(True), 1),
+        (torch.tensor(7, dtype=torch.uint8), 7),
+    ],
+    ids=repr,
+)
+def test_whole_numbers_of_every_kind_are_labels(label, expected):
+    labels = given(items((IMAGE, label))).labels
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == [0, 1, expected]
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int32, torch.int64])
+def test_label_tensors_of_whole_numbers_are_taken(dtype):
+    labels = given(TensorDataset(IMAGE.repeat(COUNT, 1, 1, 1), torch.tensor([0, 1, 1], dtype=dtype))).labels
+    assert (labels.dtype, labels.tolist()) == (torch.int64, [0, 1, 1])
+
+
+def test_images_may_be_arrays_that_are_read_only_or_views():
+    whole = np.arange(40, dtype=np.uint8).reshape(1, 4, 10)
+    whole.flags.writeable = False
+    dataset = given(items((whole[:, ::-1, ::2], 0)))
+    assert (dataset.images[2].numpy() == whole[:, ::-1, ::2]).all()
+
+
+EXPECTED_PAIR = "expected a pair (image, label), with the label 0 for all images where there are none."
+EXPECTED_IMAGE = "as its image, expected a torch.uint8 tensor of the shape (1, 4, 5)."
+EXPECTED_LABEL = "as its label, expected a whole number."
+ARGMAX = " For one-hot labels, give the index of the class: labels.argmax(-1)."
+
+MISTAKES = {
+    "PIL": (
+        (PIL_IMAGE, 0),
+        f"has a PIL image (mode L, 5×4) {EXPECTED_IMAGE} "
+        "Pass transform=torchvision.transforms.PILToTensor() to the dataset.",
+    ),
+    "floats": (
+        (IMAGE / 255, 0),
+        f"has a torch.float32 tensor of the shape (1, 4, 5) {EXPECTED_IMAGE} "
+        "Pixels are bytes, 0 to 255: torchvision's PILToTensor gives them, ToTensor gives floats.",
+    ),
+    "channels last": (
+        (IMAGE.permute(1, 2, 0), 0),
+        f"has a torch.uint8 tensor of the shape (4, 5, 1) {EXPECTED_IMAGE} "
+        "Channels come first, also where there is one.",
+    ),
+    "array without channels": (
+        (IMAGE[0].numpy(), 0),
+        f"has a torch.uint8 tensor of the shape (4, 5) {EXPECTED_IMAGE} Channels come first, also where there is one.",
+    ),
+    "array of another type": (
+        (np.zeros((1, 4, 5), np.uint16), 0),
+        f"has a uint16 array of the shape (1, 4, 5) {EXPECTED_IMAGE}",
+    ),
+    "another size": ((IMAGE[:, 1:], 0), f"has a torch.uint8 tensor of the shape (1, 3, 5) {EXPECTED_IMAGE}"),
+    "swapped": ((0, IMAGE), f"has the int 0 {EXPECTED_IMAGE}"),
+    "dict": ({"image": IMAGE, "label": 0}, f"is a dict with the keys 'image', 'label', {EXPECTED_PAIR}"),
+    "dict of other keys": ({1: 2}, f"is a dict with the keys 1, {EXPECTED_PAIR}"),
+    "image alone": (IMAGE, f"is a torch.uint8 tensor of the shape (1, 4, 5), {EXPECTED_PAIR}"),
+    "image of two channels alone": (
+        IMAGE.repeat(2, 1, 1),
+        f"is a torch.uint8 tensor of the shape (2, 4, 5), {EXPECTED_PAIR}",
+    ),
+    "PIL alone": (PIL_IMAGE, f"is a PIL image (mode L, 5×4), {EXPECTED_PAIR}"),
+    "one part": ((IMAGE,), f"is a tuple of 1, {EXPECTED_PAIR}"),
+    "three parts": ((IMAGE, 0, "name"), f"is a tuple of 3, {EXPECTED_PAIR}"),
+    "text of two letters": ("no", f"is the str 'no', {EXPECTED_PAIR}"),
+    "nothing": (None, f"is None, {EXPECTED_PAIR}"),
+    "text label": ((IMAGE, "cat"), f"has the str 'cat' {EXPECTED_LABEL} Give each class a number."),
+    "no label": ((IMAGE, None), f"has None {EXPECTED_LABEL}"),
+    "float label": ((IMAGE, 1.5), f"has the float 1.5 {EXPECTED_LABEL}"),
+    "float tensor label": ((IMAGE, torch.tensor(2.0)), f"has the float 2.0 {EXPECTED_LABEL}"),
+    "one-hot label": (
+        (IMAGE, torch.tensor([0, 1])),
+        f"has a torch.int64 tensor of the shape (2,) {EXPECTED_LABEL}{ARGMAX}",
+    ),
+    "one-hot list": ((IMAGE, [0, 1]), f"has a list of 2 {EXPECTED_LABEL}{ARGMAX}"),
+    "label in a list": ((IMAGE, [3]), f"has a list of 1 {EXPECTED_LABEL}"),
+    "too large a label": ((IMAGE, 2**63), f"has the int {2**63} {EXPECTED_LABEL}"),
+}
+
+
+@pytest.mark.parametrize(("item", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_wrong_item_is_named_with_what_was_found_and_what_is_expected(item, message):
+    with pytest.raises(PluginError) as caught:
+        given(items(item))
+    assert str(caught.value) == f"dataset 'given', split 'train', item 2, {message}"
+
+
+def test_an_item_whose_reading_fails_is_named():
+    with pytest.raises(PluginError) as caught:
+        given(Raising(FileNotFoundError(2, "No such file or directory", "2.png")), "test")
+    assert str(caught.value) == (
+        "dataset 'given', split 'test', item 2, cannot be read: "
+        "FileNotFoundError: [Errno 2] No such file or directory: '2.png'."
+    )
+
+
+def test_a_target_that_fails_is_named():
+    with pytest.raises(PluginError) as caught:
+        given(KeyError("photos"))
+    assert str(caught.value) == "dataset 'given', split 'train', cannot be read: KeyError: 'photos'."
+
+
+@pytest.mark.parametrize("source", [zoo.DatasetError("2.png is gone."), Raising(zoo.DatasetError("2.png is gone."))])
+def test_what_a_dataset_says_of_its_files_is_passed_on(source):
+    with pytest.raises(zoo.DatasetError, match=r"^2\.png is gone\.$"):
+        given(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        (Streamed(), "an IterableDataset (Streamed)"),
+        (StreamedWithLength(), "an IterableDataset (StreamedWithLength)"),
+        ((pair for pair in [(IMAGE, 0)] * COUNT), "no map-style dataset (generator)"),
+        ({"image": [IMAGE] * COUNT}, "no map-style dataset (dict)"),
+        (None, "no map-style dataset (NoneType)"),
+    ],
+    ids=["iterable", "iterable with length", "generator", "dict", "None"],
+)
+def test_what_has_no_items_by_index_is_refused(source, what):
+    with pytest.raises(PluginError) as caught:
+        given(source)
+    assert str(caught.value) == (
+        f"dataset 'given', split 'train', is {what}, expected one with __len__ and __getitem__, "
+        "e.g. torch.utils.data.TensorDataset(images, labels)."
+    )
+
+
+def test_another_number_of_items_than_declared_is_refused():
+    with pytest.raises(PluginError, match=r"^dataset 'given', split 'train', holds 4 items, its spec declares 3\.$"):
+        given([(IMAGE, 0)] * 4)
+
+
+@pytest.mark.parametrize(
+    ("labels", "found", "remedy"),
+    [
+        (torch.eye(3, 10, dtype=torch.int64), "torch.int64 (3, 10)", ARGMAX),
+        (torch.eye(3, 10), "torch.float32 (3, 10)", ARGMAX),
+        (torch.zeros(3, 1, dtype=torch.int64), "torch.int64 (3, 1)", ""),
+        (torch.tensor([0.0, 1.0, 2.5]), "torch.float32 (3,)", ""),
+        (torch.zeros(3, dtype=torch.complex64), "torch.complex64 (3,)", ""),
+    ],
+    ids=["one-hot", "one-hot floats", "column", "floats", "complex"],
+)
+def test_label_tensors_of_anything_but_a_whole_number_an_image_are_refused(labels, found, remedy):
+    with pytest.raises(PluginError) as caught:
+        given(TensorDataset(IMAGE.repeat(COUNT, 1, 1, 1), labels), "test")
+    assert str(caught.value) == (
+        "dataset 'given', split 'test', must hold a whole number as the label of each image, shape (3,), "
+        f"got {found}.{remedy}"
+    )
 
 
 def test_an_unknown_split_is_refused_with_those_that_are() -> None:

@@ -17,6 +17,7 @@ import torch
 
 from zoo.data import ImageDataset, load_split
 from zoo.errors import DatasetError, PluginError
+from zoo.items import is_map_style, item_of, require_map_style
 from zoo.specs import DatasetSpec
 from zoo.testing.check import Failed, NotApplicable, Subject, check, described, require
 
@@ -29,43 +30,49 @@ def readable(subject: Subject) -> None:
     """Every split can be read, to its last image."""
     target, values = subject.target, subject.values
     for split in _spec(subject).splits:
+        where = f"split '{split}'"
         try:
             source = target(split, **values)
-            for index in range(len(source) if _is_map_style(source) else 0):
+            for index in range(len(source) if is_map_style(source) else 0):
+                where = f"split '{split}', item {index},"
                 source[index]
         except Exception as error:
             what = str(error) if isinstance(error, DatasetError) else described(error)
-            raise Failed(f"split '{split}' cannot be read: {what}", "files that can be read") from error
+            raise Failed(f"{where} cannot be read: {what}", "files that can be read") from error
 
 
-@check("dataset", cause="a generator, or an iterable dataset")
+@check("dataset", cause="a generator, an iterable dataset, or items that are dicts or lack a label")
 def map_style(subject: Subject) -> None:
     """It is map-style: it has a length, and gives an image and a label for an index."""
     target, values = subject.target, subject.values
+    where = f"{subject.component}, split 'test'"
     try:
         source = target("test", **values)
-        first = source[0] if _is_map_style(source) and len(source) else None
-    except Exception:
+        require_map_style(source, where)
+        if len(source):
+            item_of(source, 0, where)
+    except Exception as error:
         require(readable, subject, _UNREADABLE)
+        if isinstance(error, PluginError):
+            raise Failed(str(error), "a map-style dataset of an image and its label for each index") from error
         raise
-    if not _is_map_style(source):
-        raise Failed(f"{type(source).__name__} lacks __len__ or __getitem__", "a map-style dataset")
-    if first is not None and len(first) != 2:
-        raise Failed(f"an item has {len(first)} parts", "an image and its label")
 
 
-@check("dataset", cause="a spec that was not updated with the files")
+@check(
+    "dataset",
+    cause="a spec that was not updated with the files, or a dataset of torchvision without transform=PILToTensor()",
+)
 def splits_as_declared(subject: Subject) -> None:
     """Every split has the declared number of images, of the declared shape, uint8, with a label each."""
     values = subject.values
     for split in _spec(subject).splits:
         try:
             load_split(subject.component, values, split)
-        except PluginError as error:
-            raise Failed(str(error), "what the spec declares") from error
-        except Exception:
+        except Exception as error:
             require(readable, subject, _UNREADABLE)
             require(map_style, subject, _UNREADABLE)
+            if isinstance(error, PluginError):
+                raise Failed(str(error), "what the spec declares") from error
             raise
 
 
@@ -155,10 +162,6 @@ def _spec(subject: Subject) -> DatasetSpec:
     spec = subject.component.spec
     assert isinstance(spec, DatasetSpec)
     return spec
-
-
-def _is_map_style(source: Any) -> bool:
-    return hasattr(source, "__len__") and hasattr(source, "__getitem__")
 
 
 def _load(subject: Subject, split: str) -> ImageDataset:

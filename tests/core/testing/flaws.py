@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
-from torch.utils.data import TensorDataset
+from torch.utils.data import IterableDataset, TensorDataset
 
 from zoo import DatasetError, IncompatibleError, Objective
 from zoo.specs import Kind
@@ -631,6 +632,42 @@ def generated(split: str) -> Any:
 
 def of_several_sizes(split: str) -> list[tuple[Tensor, int]]:
     return [(image[:, :, index % 2 :], label) for index, (image, label) in enumerate(noise(split))]
+
+
+class Streamed(IterableDataset):
+    def __init__(self, source: TensorDataset) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __iter__(self) -> Any:
+        return iter(self.source)
+
+
+def streamed(split: str) -> Streamed:
+    return Streamed(noise(split))
+
+
+def of_pil_images(split: str) -> list[tuple[Image.Image, int]]:
+    return [(Image.fromarray(image[0].numpy()), int(label)) for image, label in noise(split)]
+
+
+def of_text_labels(split: str) -> list[tuple[Tensor, str]]:
+    return [(image, "cat" if label else "dog") for image, label in noise(split)]
+
+
+def of_dicts(split: str) -> list[dict[str, Any]]:
+    return [{"image": image, "label": int(label)} for image, label in noise(split)]
+
+
+def of_images_alone(split: str) -> list[Tensor]:
+    return [image for image, _ in noise(split)]
+
+
+def one_hot(split: str) -> TensorDataset:
+    images, labels = noise(split).tensors
+    return TensorDataset(images, nn.functional.one_hot(labels))
 
 
 def empty(split: str) -> list[tuple[Tensor, int]]:

@@ -8,6 +8,8 @@ import flaws
 import pytest
 from flaws import CORRECT, FLAWS, Flaw
 
+from zoo.data import load_split
+from zoo.errors import PluginError
 from zoo.registry import Component, Plugin
 from zoo.specs import KINDS, DatasetSpec, DecoderSpec, EncoderSpec, ObjectiveSpec
 from zoo.testing import CHECKS, applicable_checks, check_components
@@ -112,7 +114,7 @@ def test_an_objective_that_cannot_be_built_fails_only_what_needs_nothing_else():
         ("without_files", "split 'train' cannot be read: ~/noise holds no images; allowed: files that can be read"),
         (
             "read_one_by_one",
-            "split 'train' cannot be read: FileNotFoundError: no 0003.png; allowed: files that can be read",
+            "split 'train', item 3, cannot be read: FileNotFoundError: no 0003.png; allowed: files that can be read",
         ),
     ],
 )
@@ -130,6 +132,41 @@ def test_files_that_cannot_be_read_are_told_once(target, message):
 )
 def test_what_is_read_but_is_no_split_is_told_once(target, check):
     assert list(failures(Flaw("dataset", target))) == [check]
+
+
+@pytest.mark.parametrize(
+    ("target", "check", "message"),
+    [
+        ("streamed", "map_style", "split 'test', is an IterableDataset (Streamed), expected one with __len__ and "),
+        ("of_dicts", "map_style", "split 'test', item 0, is a dict with the keys 'image', 'label', expected a pair "),
+        ("of_images_alone", "map_style", "split 'test', item 0, is a torch.uint8 tensor of the shape (1, 8, 8), "),
+        (
+            "of_pil_images",
+            "splits_as_declared",
+            "split 'train', item 0, has a PIL image (mode L, 8×8) as its image, expected a torch.uint8 tensor of the "
+            "shape (1, 8, 8). Pass transform=torchvision.transforms.PILToTensor() to the dataset; allowed: ",
+        ),
+        (
+            "of_text_labels",
+            "splits_as_declared",
+            "split 'train', item 0, has the str 'dog' as its label, expected a whole number. Give each class a number;",
+        ),
+        (
+            "one_hot",
+            "splits_as_declared",
+            "split 'train', must hold a whole number as the label of each image, shape (12,), got torch.int64 (12, 2). "
+            "For one-hot labels, give the index of the class: labels.argmax(-1); allowed: ",
+        ),
+    ],
+)
+def test_a_mistake_in_what_a_dataset_gives_is_told_as_training_tells_it(target, check, message):
+    flaw = Flaw("dataset", target)
+    failed = failures(flaw)
+    assert list(failed) == [check]
+    assert failed[check].startswith(f"dataset 'planted', {message}")
+    with pytest.raises(PluginError) as caught:
+        load_split(component_of(flaw), {}, "test" if check == "map_style" else "train")
+    assert failed[check].startswith(str(caught.value).rstrip("."))
 
 
 def test_a_dataset_that_needs_an_option_says_how_to_give_it():
