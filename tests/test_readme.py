@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from conftest import write_distribution
 
@@ -40,12 +41,21 @@ def test_the_default_training_prints_what_is_quoted_and_reaches_its_quality(run_
     assert mse == pytest.approx(quoted_mse, abs=0.001)
 
 
-def test_the_python_example_runs(tmp_path, zoo_environment):
-    (tmp_path / "example.py").write_text(CODE[0])
+@pytest.mark.parametrize("code", CODE[:2], ids=["training", "own images"])
+def test_the_python_examples_run(tmp_path, zoo_environment, code):
+    Image.new("RGB", (40, 30)).save(tmp_path / "my.png")
+    (tmp_path / "example.py").write_text(code)
     result = subprocess.run(
         [sys.executable, "example.py"], cwd=tmp_path, env=zoo_environment, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_its_images_are_reconstructed(run_zoo, tmp_path):
+    (command,) = re.findall(r"^    (zoo reconstruct .*)$", README, re.MULTILINE)
+    for name in ("my.png", "other.jpg"):
+        Image.new("RGB", (40, 30)).save(tmp_path / name)
+    assert run_zoo(*command.split()[1:]).stdout == "grid.png\n"
 
 
 def test_the_example_encoder_trains(run_zoo, tmp_path):

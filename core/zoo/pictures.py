@@ -18,25 +18,34 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 10
-ROWS = 2
+FIRST_IMAGES = 20  # those of a dataset that are drawn
+PADDING = 0.5  # grey level between images
 LEAST_SIDE = 64  # pixels; smaller images are enlarged by a whole factor, without smoothing
 
 
 def reconstruction_grid(autoencoder: Autoencoder, dataset: ImageDataset, path: Path) -> None:
-    """Draw originals over reconstructions.
+    """Draw the first images of a dataset over their reconstructions, as `draw_reconstructions` does."""
+    draw_reconstructions(autoencoder, dataset.images[:FIRST_IMAGES], path)
+
+
+def draw_reconstructions(autoencoder: Autoencoder, images: Tensor, path: Path) -> None:
+    """Draw images over their reconstructions.
 
     Args:
         autoencoder: In eval mode.
-        dataset: Its first 20 images are drawn.
+        images: uint8 `(N, C, H, W)`; ten are drawn in a row.
         path: The PNG file to write.
     """
-    originals = to_float(dataset.images[: COLUMNS * ROWS])
+    columns = min(COLUMNS, len(images))
+    device = next(autoencoder.parameters()).device
+    rows: list[Tensor] = []
     with torch.inference_mode():
-        device = next(autoencoder.parameters()).device
-        reconstructions = autoencoder.reconstruct(originals.to(device)).clamp(0, 1).cpu()
-    halves = (originals, reconstructions)
-    rows = [half[start : start + COLUMNS] for start in range(0, len(originals), COLUMNS) for half in halves]
-    save_grid(torch.cat(rows), COLUMNS, path)
+        for batch in torch.split(images, columns):
+            originals = to_float(batch)
+            reconstructions = autoencoder.reconstruct(originals.to(device)).clamp(0, 1).cpu()
+            blank = torch.full((columns - len(batch), *images.shape[1:]), PADDING)  # the last row may be shorter
+            rows += [originals, blank, reconstructions, blank]
+    save_grid(torch.cat(rows), columns, path)
 
 
 def save_grid(images: Tensor, columns: int, path: Path) -> None:
@@ -46,7 +55,7 @@ def save_grid(images: Tensor, columns: int, path: Path) -> None:
 
     factor = -(-LEAST_SIDE // min(images.shape[-2:]))
     enlarged = images.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
-    grid = make_grid(enlarged, nrow=min(columns, len(images)), padding=2, pad_value=0.5)
+    grid = make_grid(enlarged, nrow=min(columns, len(images)), padding=2, pad_value=PADDING)
     buffer = io.BytesIO()
     to_pil_image(grid).save(buffer, format="PNG")
     write_atomically(path, buffer.getvalue())

@@ -5,6 +5,7 @@ import json
 import math
 import re
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,6 +102,129 @@ def test_reconstruct_without_an_output_replaces_nothing(run, run_zoo, tmp_path):
 def test_reconstruct_without_an_output_writes_the_plain_name_where_it_is_free(run, run_zoo, tmp_path):
     assert run_zoo("reconstruct", run.directory).stdout == "reconstructions.png\n"
     assert (tmp_path / "reconstructions.png").read_bytes().startswith(b"\x89PNG")
+
+
+# Images of the user's own
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Return three image files, none of the model's size."""
+    generator = np.random.default_rng(0)
+    paths = [tmp_path / "my.png", tmp_path / "other.jpg", tmp_path / "grey.png"]
+    Image.fromarray(generator.integers(0, 256, (34, 40, 3), np.uint8)).save(paths[0])
+    Image.fromarray(generator.integers(0, 256, (50, 70, 3), np.uint8)).save(paths[1])
+    Image.fromarray(generator.integers(0, 65_536, (17, 20), np.uint16)).save(paths[2])
+    return paths
+
+
+def cells(path, count):
+    """Return the images of a grid of the model's size, float `(rows, columns, 17, 20, 3)` in [0, 1]."""
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    rows, columns = (pixels.shape[0] - 2) // (17 * 4 + 2), (pixels.shape[1] - 2) // (20 * 4 + 2)
+    assert columns == count
+    grid = pixels[2:, 2:].reshape(rows, 17 * 4 + 2, columns, 20 * 4 + 2, 3)[:, :-2:4, :, :-2:4]
+    return grid.transpose(0, 2, 1, 3, 4) / 255
+
+
+def test_reconstruct_draws_the_users_own_images_over_their_reconstructions(run, run_zoo, tmp_path, pictures):
+    before = [path.read_bytes() for path in pictures]
+    result = run_zoo("reconstruct", run.directory, "my.png", tmp_path / "other.jpg", "grey.png", "--output", "grid.png")
+    assert (result.status, result.stdout) == (0, "grid.png\n")
+    originals = torch.stack([zoo.read_image(path, (3, 17, 20)) for path in pictures]) / 255
+    reconstructions = run.load().reconstruct(originals).detach().clamp(0, 1)
+    expected = torch.stack([originals, reconstructions]).permute(0, 1, 3, 4, 2).numpy()
+    assert np.abs(cells(tmp_path / "grid.png", 3) - expected).max() <= 1 / 255
+    assert [path.read_bytes() for path in pictures] == before
+
+
+@pytest.mark.parametrize(("count", "rows", "columns"), [(1, 2, 1), (10, 2, 10), (13, 4, 10)])
+def test_each_image_stands_over_its_own_reconstruction(run, run_zoo, tmp_path, pictures, count, rows, columns):
+    names = [pictures[number % 3] for number in range(count)]
+    assert run_zoo("reconstruct", run.directory, *names).stdout == "reconstructions.png\n"
+    grid = cells(tmp_path / "reconstructions.png", columns)
+    assert len(grid) == rows
+    filled = rows // 2 * columns
+    places = [grid[half::2].reshape(filled, 17, 20, 3) for half in (0, 1)]
+    for images in places:
+        for number in range(3, count):
+            assert np.abs(images[number] - images[number % 3]).max() <= 1 / 255
+        assert (np.abs(images[count:] - 0.5) <= 1 / 255).all()
+    assert np.abs(places[0][0] - places[1][0]).max() > 0.1
+
+
+def hard(target, link):
+    link.hardlink_to(target)
+
+
+def soft(target, link):
+    link.symlink_to(target)
+
+
+@pytest.mark.parametrize("link", [hard, soft])
+@pytest.mark.parametrize("inputs_name_the_link", [False, True])
+def test_an_image_is_never_replaced_through_a_link(run, run_zoo, tmp_path, pictures, link, inputs_name_the_link):
+    link(pictures[0], tmp_path / "link.png")
+    names = ("link.png", "my.png") if inputs_name_the_link else ("my.png", "link.png")
+    before = pictures[0].read_bytes()
+    result = run_zoo("reconstruct", run.directory, "other.jpg", names[0], "--output", names[1])
+    message = f"zoo: --output {names[1]} would replace {names[0]}: choose another file.\n"
+    assert (result.status, result.stderr) == (2, message)
+    assert pictures[0].read_bytes() == before
+    assert pictures[0].samefile(tmp_path / "link.png")
+
+
+@pytest.mark.parametrize("spelling", ["my.png", "./my.png", "folder/../my.png", "linked/my.png", "{}/my.png"])
+def test_an_image_is_never_replaced_under_another_spelling(run, run_zoo, tmp_path, pictures, spelling):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path)
+    before = pictures[0].read_bytes()
+    output = Path(spelling.format(tmp_path))
+    result = run_zoo("reconstruct", run.directory, "my.png", "--output", output)
+    assert (result.status, result.stderr) == (2, f"zoo: --output {output} would replace my.png: choose another file.\n")
+    assert pictures[0].read_bytes() == before
+
+
+def test_a_checkpoint_is_never_replaced_through_a_link(run, run_zoo, tmp_path):
+    (tmp_path / "link.png").symlink_to(run.checkpoint)
+    before = run.checkpoint.read_bytes()
+    result = run_zoo("reconstruct", run.directory, "--output", "link.png")
+    assert result.status == 2
+    assert result.stderr == f"zoo: --output link.png would replace {run.checkpoint}: choose another file.\n"
+    assert run.checkpoint.read_bytes() == before
+
+
+def test_an_image_is_never_replaced_by_default(run, run_zoo, tmp_path, pictures):
+    image = pictures[0].rename(tmp_path / "reconstructions.png")
+    (tmp_path / "reconstructions-2.png").symlink_to("nowhere")
+    before = image.read_bytes()
+    assert run_zoo("reconstruct", run.directory, "reconstructions.png").stdout == "reconstructions-3.png\n"
+    assert image.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("none.png", "No such file or directory."),
+        ("folder", "Is a directory."),
+        ("text.png", "it is no image file of the kinds PNG, JPEG, WEBP, GIF, BMP or TIFF."),
+        ("cut.png", "it is damaged, or was cut short."),
+    ],
+)
+def test_an_image_that_cannot_be_read_is_named(run, run_zoo, tmp_path, pictures, name, why):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "cut.png").write_bytes(pictures[0].read_bytes()[:200])
+    result = run_zoo("reconstruct", run.directory, "my.png", name, "--output", "grid.png")
+    assert (result.status, result.stderr) == (1, f"zoo: {name} cannot be read: {why}\n")
+    assert not (tmp_path / "grid.png").exists()
+
+
+def test_an_option_of_the_dataset_is_refused_where_images_are_given(run, run_zoo, pictures):
+    result = run_zoo("reconstruct", run.directory, "my.png", "--set", "dataset.root=photos")
+    message = "zoo: --set dataset.root: no dataset is read where images are given. Leave it out.\n"
+    assert (result.status, result.stderr) == (2, message)
 
 
 def test_a_grid_shows_pixels_unsmoothed(tmp_path):
