@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.errors import ImageError, IncompatibleError, printable
+from zoo.errors import ConfigError, ImageError, IncompatibleError, printable
 from zoo.files import open_regular
 
 if TYPE_CHECKING:
@@ -61,12 +61,15 @@ def read_image(
         uint8 `(C, H, W)`, 0 to 255.
 
     Raises:
+        ConfigError: There is no such background.
         ImageError: The file is missing, of another kind, too large or damaged.
         IncompatibleError: Images of this shape have neither 1 nor 3 channels.
     """
     channels, height, width = image_shape
     if channels not in MODES:
         raise IncompatibleError(f"An image file has 1 or 3 channels; images of {tuple(image_shape)} are asked for.")
+    if background not in (None, "white", "black"):
+        raise ConfigError(f"background must be 'white', 'black' or None, got {printable(repr(background), 60)}.")
     name = "The image" if isinstance(source, bytes) else printable(os.fspath(source))
     with ExitStack() as stack:
         file = _opened(source, name, stack)

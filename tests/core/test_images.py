@@ -350,6 +350,11 @@ def test_a_shape_of_other_channels_is_refused():
         read_image(encoded(Image.fromarray(GREY)), (2, 6, 8))
 
 
+def test_another_background_is_refused():
+    with pytest.raises(zoo.ConfigError, match=r"^background must be 'white', 'black' or None, got 'grey'\.$"):
+        read_image(encoded(Image.fromarray(GREY)), (1, 6, 8), background="grey")
+
+
 def test_pillow_is_imported_when_an_image_is_read_and_keeps_its_own_limit():
     code = (
         "import sys, zoo.images; assert 'PIL' not in sys.modules; import PIL.Image as I; before = I.MAX_IMAGE_PIXELS;"
