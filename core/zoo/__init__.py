@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from zoo.errors import TrainingDivergedError as TrainingDivergedError
     from zoo.errors import TrainingInterruptedError as TrainingInterruptedError
     from zoo.errors import UnknownComponentError as UnknownComponentError
+    from zoo.errors import UnknownModelError as UnknownModelError
     from zoo.errors import UsageError as UsageError
     from zoo.errors import ZooError as ZooError
     from zoo.evaluation import Evaluation as Evaluation
@@ -68,6 +69,7 @@ _HOMES = {
         "TrainingDivergedError",
         "TrainingInterruptedError",
         "UnknownComponentError",
+        "UnknownModelError",
         "UsageError",
         "ZooError",
     ),

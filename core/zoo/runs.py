@@ -23,7 +23,7 @@ from itertools import count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from zoo.errors import OutputError, printable
+from zoo.errors import OutputError, command, printable
 from zoo.files import flush_directory
 
 if TYPE_CHECKING:
@@ -195,7 +195,8 @@ def _require_unused(run: Run) -> None:
     if run.lock_file.exists():
         with _locked(run):  # or this says who holds it
             pass
-    raise OutputError(f"{name} holds a run. To go on with it: zoo resume {name}. For another, choose another --output.")
+    go_on = command("zoo", "resume", run.directory)
+    raise OutputError(f"{name} holds a run. To go on with it: {go_on}. For another, choose another --output.")
 
 
 @contextlib.contextmanager

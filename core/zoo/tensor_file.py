@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 from safetensors import SafetensorError
 from torch import Tensor
 
-from zoo.errors import CheckpointError, printable
+from zoo.errors import CheckpointError, UnknownModelError, printable
 from zoo.files import open_regular
 
 MAX_DEPTH = 64  # of lists and objects in one another
@@ -100,14 +100,15 @@ def read(kind: FileKind, path: Path) -> tuple[str, dict[str, Tensor]]:
     """Return a file's record, still JSON, and its tensors.
 
     Raises:
-        CheckpointError: There is no such file, or it is damaged or of another kind.
+        UnknownModelError: There is no such file.
+        CheckpointError: It is damaged or of another kind.
     """
     name = printable(path)
     try:
         with open_regular(path) as file:
             header, raw = _read(kind, name, file)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"No run directory or {kind.name} at {name}.") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UnknownModelError(f"No run directory or {kind.name} at {name}.") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"Cannot read {name}: {getattr(error, 'strerror', None) or error}.") from error
     except MemoryError as error:

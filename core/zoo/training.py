@@ -39,6 +39,7 @@ from zoo.errors import (
     TrainingDivergedError,
     TrainingInterruptedError,
     UsageError,
+    command,
     printable,
 )
 from zoo.evaluation import reconstruction_metrics
@@ -136,7 +137,7 @@ def fit(
     test_set = load_split(components["dataset"], config.dataset.options, "test")
     epoch = state.facts.epoch if state else 0
 
-    interruption = Interruption(f"To go on: zoo resume {run.directory}" if run else "")
+    interruption = Interruption(f"To go on: {command('zoo', 'resume', run.directory)}" if run else "")
     callbacks = [interruption, Divergence(), *_callbacks(config, run, epoch, components, autoencoder, quiet=quiet)]
     loggers = [_tensorboard(run.directory)] if run and logger == "tensorboard" else []
 
@@ -200,7 +201,8 @@ def _is_finished(run: Run, config: RunConfig, state: ResumeState) -> bool:
 def _finished(run: Run, config: RunConfig, state: ResumeState) -> str:
     name, epoch = printable(run.directory), state.facts.epoch
     how = f"it stopped early after epoch {epoch}" if epoch < config.epochs else "all its epochs are trained"
-    return f"{name} is finished: {how}. To train on: zoo resume {name} --epochs {2 * config.epochs}"
+    train_on = command("zoo", "resume", run.directory, "--epochs", 2 * config.epochs)
+    return f"{name} is finished: {how}. To train on: {train_on}"
 
 
 def _require_same_settings(config: RunConfig, run: Run) -> None:
@@ -320,7 +322,7 @@ def _tensorboard(directory: Path) -> Logger:
 
 def _kept(run: Run | None) -> str:
     if run and run.checkpoint.exists():
-        return f"The best epoch so far is kept: zoo eval {run.directory}"
+        return f"The best epoch so far is kept: {command('zoo', 'eval', run.directory)}"
     return "No epoch was finished, so no weights are kept."
 
 

@@ -148,8 +148,28 @@ def test_a_bad_checkpoint_is_refused(run_zoo, tmp_path, checkpoint_bytes, comman
     assert_refused(run_zoo(command, "model.safetensors"), 1, message)
 
 
+COMMANDS_OF_A_MODEL = [["eval"], ["reconstruct"], ["demo", "--port", "0"], ["resume"], ["info"], ["info", "model"]]
+
+
+@pytest.mark.parametrize("name", ["mnist-mpl", "runs/none", "photos"])
+@pytest.mark.parametrize("command", COMMANDS_OF_A_MODEL, ids=" ".join)
+def test_an_unknown_model_has_one_exit_status_in_every_command(run_zoo, tmp_path, command, name):
+    (tmp_path / "photos").mkdir()
+    assert_refused(run_zoo(*command, name), 2, re.escape(name))
+
+
+def test_an_unknown_model_is_a_usage_error_and_a_checkpoint_error_in_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        zoo.UnknownModelError, match=r"pretrained model 'mnist-mpl'\. Did you mean 'mnist-mlp'\?"
+    ) as refused:
+        zoo.load("mnist-mpl")
+    assert isinstance(refused.value, zoo.UsageError)
+    assert isinstance(refused.value, zoo.CheckpointError)
+
+
 def test_a_missing_run_is_refused(run_zoo):
-    assert_refused(run_zoo("eval", "runs/none"), 1, r"No run directory or checkpoint at runs/none\.")
+    assert_refused(run_zoo("eval", "runs/none"), 2, r"No run directory or checkpoint at runs/none\.")
 
 
 @pytest.mark.parametrize("command", ["eval", "reconstruct"])
@@ -160,12 +180,12 @@ def test_a_directory_of_runs_is_refused_with_the_newest_of_them(run_zoo, tmp_pat
         (run / "model.safetensors").write_bytes(checkpoint_bytes)
         os.utime(run / "model.safetensors", (number, number))
     message = r"runs holds no model\.safetensors: it holds runs, so say which: runs/run-4, runs/run-3, runs/run-2, …$"
-    assert_refused(run_zoo(command, "runs"), 1, message)
+    assert_refused(run_zoo(command, "runs"), 2, message)
 
 
 def test_a_directory_that_is_neither_run_nor_holds_any_is_refused(run_zoo, tmp_path):
     (tmp_path / "photos").mkdir()
-    assert_refused(run_zoo("eval", "photos"), 1, r"photos holds no model\.safetensors: it is no run directory\.$")
+    assert_refused(run_zoo("eval", "photos"), 2, r"photos holds no model\.safetensors: it is no run directory\.$")
 
 
 def test_a_run_without_a_finished_epoch_is_refused(run_zoo, tmp_path):
@@ -179,7 +199,7 @@ def test_a_runs_config_is_refused_with_the_runs_directory(run_zoo, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(config.to_json())
     message = r"is a run's config, no checkpoint\. Give the run's directory: run$"
-    assert_refused(run_zoo("eval", "run/config.json"), 1, message)
+    assert_refused(run_zoo("eval", "run/config.json"), 2, message)
 
 
 BAD_DATASET_OPTIONS = {

@@ -8,6 +8,7 @@ import functools
 import importlib.metadata
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -31,6 +32,7 @@ from zoo.registry import DISTRIBUTION
 from zoo.runs import is_first_process
 
 COMMAND_GROUP = "zoo.commands"  # of entry points
+MAX_MESSAGE = 5000  # characters: a path in a command, which is never cut, may have 4,096
 
 
 class _Group(click.Group):
@@ -139,5 +141,6 @@ def _require_working_directory() -> None:
 def _fail(message: str, status: int) -> None:
     if os.environ.get("ZOO_DEBUG"):
         traceback.print_exc()
-    print(f"zoo: {printable(' '.join(message.split()), limit=1000)}", file=sys.stderr)
+    line = re.sub(r"\s*\n\s*", " ", message.strip())  # spaces inside a line may be those of a quoted path
+    print(f"zoo: {printable(line, limit=MAX_MESSAGE)}", file=sys.stderr)
     sys.exit(status)

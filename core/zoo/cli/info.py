@@ -10,6 +10,7 @@ import click
 
 from zoo.cli.common import json_option, metrics_text, print_columns, print_json, waiting, with_example
 from zoo.cli.offers import KindChoice, Listed, facts_of
+from zoo.errors import command
 from zoo.registry import Component, PretrainedModel, installed
 from zoo.specs import KINDS, DatasetSpec
 
@@ -21,7 +22,7 @@ class _KindBeforeName(KindChoice):
         kinds = dict.fromkeys(o.spec.kind for o in installed().offers() if value in (o.name, o.qualified_name))
         if not kinds:
             return super().refusal(value)
-        return "Say which kind: " + " or ".join(f"zoo info {kind} {value}" for kind in kinds)
+        return "Say which kind: " + " or ".join(command("zoo", "info", kind, value) for kind in kinds)
 
 
 @with_example("zoo info encoder mlp", "zoo info model mnist-mlp")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 from itertools import chain, count
 from pathlib import Path
 
 import click
 
 from zoo.cli.common import run_argument, set_dataset_option, waiting, with_example
-from zoo.errors import OutputError, printable
+from zoo.errors import OutputError, printable, quoted
 
 
 @with_example("zoo reconstruct runs/mnist-mlp-1 --output grid.png")
@@ -49,18 +48,14 @@ def _check(output: Path) -> None:
     """Refuse, before any work, a path at which no PNG file can be written."""
     name, directory = printable(output), output.parent
     if os.path.isdir(output):  # Path.is_dir would raise where a name is too long
-        raise OutputError(f"{name} is a directory: --output {_quoted(output / 'reconstructions.png')}")
+        raise OutputError(f"{name} is a directory: --output {quoted(output / 'reconstructions.png')}")
     if output.suffix.lower() != ".png":
-        raise OutputError(f"{name} would hold a PNG picture: --output {_quoted(output.with_suffix('.png'))}")
+        raise OutputError(f"{name} would hold a PNG picture: --output {quoted(output.with_suffix('.png'))}")
     for parent in output.parents:
         if os.path.isfile(parent):
             raise OutputError(f"{printable(parent)} is a file, not a directory: choose another --output.")
     if not os.path.isdir(directory):
-        raise OutputError(f"There is no directory {printable(directory)}: mkdir -p {_quoted(directory)}")
-
-
-def _quoted(path: Path) -> str:
-    return printable(shlex.quote(str(path)))
+        raise OutputError(f"There is no directory {printable(directory)}: mkdir -p {quoted(directory)}")
 
 
 def _first_free() -> Path:

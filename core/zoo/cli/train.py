@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.common import metrics_text, set_option, waiting, with_example
-from zoo.errors import ConfigError, printable
+from zoo.errors import ConfigError, command, printable
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -118,4 +118,4 @@ def report(run: Run) -> None:
     click.echo(f"kept  {run.checkpoint}")
     others = (run.config_file, run.metrics_file, run.reconstructions_picture, run.curves_picture)
     click.echo("also  " + "  ".join(path.name for path in others))
-    click.echo(f"next  zoo reconstruct {run.directory} --output grid.png")
+    click.echo(f"next  {command('zoo', 'reconstruct', run.directory, '--output', 'grid.png')}")
