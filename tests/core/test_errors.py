@@ -121,8 +121,9 @@ def words_that_bash_reads(text: str) -> list[str]:
 
 
 WORDS = [
-    "plain", "mein läuf 1", "it's", "$HOME", "`id`", "a  b", "two\nlines", "tab\there", "\x1b[31m'red'", "back\\slash\n",
-    "right\u202eto left", "no-break\u00a0space", "not UTF-8: \udcff", "", "*", "~", "# no comment", "!", "\x01" + "23",
+    "plain", "mein läuf 1", "it's", "$HOME", "`id`", "a  b", "two\nlines", "tab\there", "\x1b[31m'red'",
+    "back\\slash\n", "right\u202eto left", "no-break\u00a0space", "not UTF-8: \udcff", "", "*", "~", "# no comment",
+    "!", "\x01" + "23",
 ]  # fmt: skip
 
 

@@ -108,6 +108,10 @@ def test_importing_zoo_imports_no_torch(run_python):
     assert run_python("import sys, zoo; print('torch' in sys.modules)") == "False"
 
 
+def test_asking_for_the_version_imports_no_torch(run_python):
+    assert run_python("import sys, zoo; zoo.__version__; print('torch' in sys.modules)") == "False"
+
+
 def test_using_a_public_name_of_a_plugin_module_imports_no_torch(run_python):
     code = "import sys; from zoo import DatasetSpec, DecoderSpec, EncoderSpec, ObjectiveSpec, hookimpl; "
     assert run_python(code + "print('torch' in sys.modules)") == "False"
