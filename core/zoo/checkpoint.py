@@ -37,13 +37,13 @@ from zoo.files import write_atomically
 from zoo.options import count_values, explain
 from zoo.registry import DISTRIBUTION, Component, installed
 from zoo.specs import KINDS, Kind
-from zoo.tensor_file import FileKind, strict_json
+from zoo.tensor_file import strict_json
 
 FORMAT_VERSION = 1
 MAX_HISTORY = 10_000  # epochs: a row takes about 120 bytes of the header
 MAX_ROW_VALUES = 100  # of a row; pydantic would list what is wrong with each value
 MAX_VALUES = 10_000  # of a record beside its history
-KIND = FileKind("checkpoint", "autoencoder_zoo", max_bytes=8 * 2**30, max_header_bytes=4 * 2**20)
+KIND = tensor_file.CHECKPOINT
 MAX_BYTES_BESIDE_WEIGHTS = 32 * 2**20  # of a model's buffers that its checkpoint leaves out
 
 Side = Annotated[int, Field(ge=1, le=65_536)]

@@ -131,6 +131,20 @@ def begun_run(output: str | os.PathLike[str]) -> Iterator[Run]:
         yield run
 
 
+def is_in_training(run: Run) -> bool:
+    """Say whether a process holds the run's lock. Nothing is written, and the lock is taken for an instant only."""
+    try:
+        import fcntl
+
+        with run.lock_file.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):  # no lock file, or a system without locks
+        return False
+    return False
+
+
 def is_first_process() -> bool:
     """Say whether this is the one process of a training that writes files.
 

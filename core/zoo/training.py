@@ -22,7 +22,7 @@ from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from zoo import checkpoint, resume_state
 from zoo.autoencoder import Autoencoder, build, dry_run, image_shape_of, lay_channels_last
 from zoo.callbacks import Divergence, History, Interruption, KeepBest, KeepState, MovingAverage
-from zoo.config import RunConfig, read_config, resolve, setting
+from zoo.config import RunConfig, flat_settings, read_config, resolve, setting
 from zoo.data import (
     ImageDataset,
     batches_an_epoch,
@@ -212,7 +212,8 @@ def _require_same_settings(config: RunConfig, run: Run) -> None:
         ConfigError: Some differ.
         UsageError: The run's config cannot be read.
     """
-    begun, wanted = _flat(resolve(read_config(run.config_file))), _flat(config)
+    begun = flat_settings(resolve(read_config(run.config_file)).model_dump(mode="json"))
+    wanted = flat_settings(config.model_dump(mode="json"))
     begun["epochs"] = max(begun["epochs"], wanted["epochs"])
     differing = [name for name in begun.keys() & wanted.keys() if begun[name] != wanted[name]]
     if differing:
@@ -221,16 +222,6 @@ def _require_same_settings(config: RunConfig, run: Run) -> None:
             f"{printable(run.directory)} was begun with {printable(settings, 400)}. "
             "Only more --epochs can be asked for; for other settings choose another --output."
         )
-
-
-def _flat(config: RunConfig) -> dict[str, Any]:
-    """Return the settings by the names that they are set by: `lr`, `encoder`, `encoder.hidden`."""
-    settings = config.model_dump(mode="json")
-    for kind in KINDS:
-        part = settings[kind]
-        settings[kind] = part["name"]
-        settings |= {f"{kind}.{option}": value for option, value in part["options"].items()}
-    return settings
 
 
 def _callbacks(

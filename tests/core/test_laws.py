@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -122,6 +123,11 @@ def test_using_a_public_name_of_a_plugin_module_imports_no_torch(run_python):
 )
 def test_a_listing_command_imports_no_torch(run_python, arguments):
     assert run_python(RUN, *arguments) == "0 False"
+
+
+def test_a_table_of_runs_imports_no_torch(run_python, tmp_path):
+    shutil.copytree(Path(zoo.installed().model("mnist-mlp").path).parent, tmp_path / "runs")
+    assert run_python(RUN, "runs") == "0 False"
 
 
 @pytest.mark.parametrize("path", CORE, ids=relative)

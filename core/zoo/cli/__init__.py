@@ -26,6 +26,7 @@ from zoo.cli.new_plugin import new_plugin
 from zoo.cli.plugins import plugins
 from zoo.cli.reconstruct import reconstruct
 from zoo.cli.resume import resume
+from zoo.cli.runs import runs
 from zoo.cli.train import train
 from zoo.errors import TrainingInterruptedError, UsageError, ZooError, printable
 from zoo.registry import DISTRIBUTION
@@ -75,7 +76,7 @@ def app(no_plugins: bool) -> None:
         os.environ["ZOO_NO_PLUGINS"] = "1"
 
 
-for _command in (train, resume, evaluate, reconstruct, list_components, info, plugins, check, new_plugin):
+for _command in (train, resume, evaluate, reconstruct, runs, list_components, info, plugins, check, new_plugin):
     app.add_command(_command)
 
 
