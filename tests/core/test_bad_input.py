@@ -5,9 +5,12 @@ import os
 import pickle
 import re
 
+import click
 import pytest
 
 import zoo
+from zoo.cli.hints import OTHER_NAMES
+from zoo.cli.train import train
 
 TRAIN = ("train", "--encoder", "mlp", "--dataset", "tiny", "--epochs", "1")
 
@@ -90,6 +93,51 @@ def test_a_bad_setting_is_refused(run_zoo, tmp_path, arguments, message):
     result = run_zoo(*arguments)
     assert_refused(result, 2, message)
     assert not list(tmp_path.glob("runs/*"))
+
+
+MEANT = {
+    "components without flags": (["mlp", "mnist"], "--encoder mlp --dataset mnist"),
+    "a decoder after an encoder": (["conv", "mlp", "vae"], "--encoder conv --decoder mlp --objective vae"),
+    "an encoder that is given": (["--encoder", "conv", "mlp", "mnist"], "--decoder mlp --dataset mnist"),
+    "a misspelt component": (["mpl", "mnits"], "--encoder mlp --dataset mnist"),
+    "a component among other words": (["mnist", "???"], "--dataset mnist"),
+    "--device cpu": (["--device", "cpu"], "--accelerator cpu"),
+    "--device=cpu": (["--device=cpu"], "--accelerator cpu"),
+    "--device cuda:0": (["--device", "cuda:0"], "--accelerator cuda"),
+    "--device 2": (["--device", "2"], "--devices 2"),
+    "--device alone": (["--device"], "--accelerator"),
+    "--gpus 2": (["--gpus", "2"], "--accelerator cuda --devices 2"),
+    "--gpu": (["--gpu"], "--accelerator cuda"),
+    "--learning-rate": (["--learning-rate", "0.1"], "--lr 0.1"),
+    "--learning_rate": (["--learning_rate", "0.1"], "--lr 0.1"),
+    "--batch": (["--batch", "64"], "--batch-size 64"),
+    "--batch_size": (["--batch_size", "64"], "--batch-size 64"),
+    "--latent": (["--latent", "8"], "--latent-dim 8"),
+    "--out": (["--out", "my run"], "--output 'my run'"),
+    "--output-dir": (["--output-dir", "it's"], """--output 'it'"'"'s'"""),
+    "-o": (["-o", "run"], "--output run"),
+    "a misspelt flag": (["--epochz", "3"], "--epochs"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "meant"), MEANT.values(), ids=MEANT)
+def test_what_was_meant_is_suggested(run_zoo, arguments, meant):
+    result = run_zoo("train", *arguments)
+    assert_refused(result, 2, rf"\. Did you mean: {re.escape(meant)}\? See: zoo train --help$")
+
+
+@pytest.mark.parametrize("arguments", [["plugins", "--device", "cpu"], ["train", "???"], ["train", "--nonsense"]])
+def test_nothing_is_suggested_that_the_command_lacks(run_zoo, arguments):
+    result = run_zoo(*arguments)
+    assert_refused(result, 2, r"\. See: zoo \w+ --help$")
+    assert "Did you mean" not in result.stderr
+
+
+def test_every_flag_that_is_suggested_for_another_exists():
+    context = click.Context(train)
+    known = {name for parameter in train.get_params(context) for name in parameter.opts}
+    assert {ours.partition(" ")[0] for ours in OTHER_NAMES.values()} <= known
+    assert not OTHER_NAMES.keys() & known
 
 
 @pytest.mark.parametrize(

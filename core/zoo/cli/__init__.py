@@ -20,6 +20,7 @@ import click
 from zoo.cli.check import check
 from zoo.cli.common import with_example
 from zoo.cli.evaluate import evaluate
+from zoo.cli.hints import meant_flag
 from zoo.cli.info import info
 from zoo.cli.listing import list_components
 from zoo.cli.new_plugin import new_plugin
@@ -111,8 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
+        message = error.format_message()
+        if isinstance(error, click.NoSuchOption):
+            message = error.message + meant_flag(error, sys.argv[1:] if arguments is None else arguments)
         hint = f" See: {context.command_path} --help" if context else ""
-        _fail(error.format_message() + hint, error.exit_code)
+        _fail(message + hint, error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         _fail("Stopped.", 128 + signal.SIGINT)
     except TrainingInterruptedError as error:

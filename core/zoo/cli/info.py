@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from zoo.cli import completion
 from zoo.cli.common import json_option, metrics_text, print_columns, print_json, waiting, with_example
 from zoo.cli.offers import LISTED, KindChoice, facts_of
 from zoo.errors import UsageError, command, printable, quoted
@@ -34,8 +35,8 @@ class _KindBeforeName(KindChoice):
 
 @with_example("zoo info runs/mnist-mlp-1", "zoo info mnist-mlp", "zoo info encoder mlp")
 @click.command()
-@click.argument("run_or_kind", metavar="RUN|KIND")
-@click.argument("name", metavar="[NAME]", required=False)
+@click.argument("run_or_kind", metavar="RUN|KIND", shell_complete=completion.run_or_kind)
+@click.argument("name", metavar="[NAME]", required=False, shell_complete=completion.name_of_kind)
 @json_option
 @click.pass_context
 def info(context: click.Context, run_or_kind: str, name: str | None, as_json: bool) -> None:

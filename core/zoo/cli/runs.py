@@ -22,7 +22,7 @@ UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 @with_example("zoo runs", "zoo runs experiments --json")
 @click.command()
-@click.argument("directory", metavar="[DIR]", type=click.Path(path_type=Path), default=RUNS)
+@click.argument("directory", metavar="[DIR]", type=click.Path(file_okay=False, path_type=Path), default=RUNS)
 @json_option
 def runs(directory: Path, as_json: bool) -> None:
     """Show the runs in DIR: what each trained, metrics and state.
