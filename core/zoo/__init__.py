@@ -12,6 +12,7 @@ Every public name is imported when it is first used: `import zoo` itself imports
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from zoo.checkpoint import load as load
     from zoo.config import RunConfig as RunConfig
     from zoo.config import resolve as resolve
+    from zoo.data import ImageDataset as ImageDataset
+    from zoo.data import load_dataset as load_dataset
     from zoo.errors import AmbiguousComponentError as AmbiguousComponentError
     from zoo.errors import CheckpointError as CheckpointError
     from zoo.errors import ConfigError as ConfigError
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from zoo.errors import TrainingDivergedError as TrainingDivergedError
     from zoo.errors import TrainingInterruptedError as TrainingInterruptedError
     from zoo.errors import UnknownComponentError as UnknownComponentError
+    from zoo.errors import UnknownModelError as UnknownModelError
     from zoo.errors import UsageError as UsageError
     from zoo.errors import ZooError as ZooError
     from zoo.evaluation import Evaluation as Evaluation
@@ -57,6 +61,7 @@ _HOMES = {
     "zoo.autoencoder": ("Autoencoder",),
     "zoo.checkpoint": ("load",),
     "zoo.config": ("RunConfig", "resolve"),
+    "zoo.data": ("ImageDataset", "load_dataset"),
     "zoo.errors": (
         "AmbiguousComponentError",
         "CheckpointError",
@@ -71,6 +76,7 @@ _HOMES = {
         "TrainingDivergedError",
         "TrainingInterruptedError",
         "UnknownComponentError",
+        "UnknownModelError",
         "UsageError",
         "ZooError",
     ),
@@ -87,12 +93,16 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605
+__version__: str  # read from the installed package when it is first asked for
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    if name == "__version__":
+        value: Any = importlib.metadata.version("autoencoder-zoo")
+    elif name in _HOME_OF:
+        value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    else:
         raise AttributeError(f"module 'zoo' has no attribute '{name}'")
-    value = getattr(importlib.import_module(_HOME_OF[name]), name)
     globals()[name] = value
     return value
 

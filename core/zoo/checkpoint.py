@@ -23,18 +23,27 @@ from torch.overrides import TorchFunctionMode
 from zoo import tensor_file
 from zoo.autoencoder import Autoencoder, ImageShape, build
 from zoo.config import RunConfig
-from zoo.errors import CheckpointError, MissingComponentError, PluginError, UnknownComponentError, printable
+from zoo.errors import (
+    CheckpointError,
+    MissingComponentError,
+    PluginError,
+    UnknownComponentError,
+    UnknownModelError,
+    command,
+    printable,
+    quoted,
+)
 from zoo.files import write_atomically
 from zoo.options import count_values, explain
 from zoo.registry import DISTRIBUTION, Component, installed
 from zoo.specs import KINDS, Kind
-from zoo.tensor_file import FileKind, strict_json
+from zoo.tensor_file import strict_json
 
 FORMAT_VERSION = 1
 MAX_HISTORY = 10_000  # epochs: a row takes about 120 bytes of the header
 MAX_ROW_VALUES = 100  # of a row; pydantic would list what is wrong with each value
 MAX_VALUES = 10_000  # of a record beside its history
-KIND = FileKind("checkpoint", "autoencoder_zoo", max_bytes=8 * 2**30, max_header_bytes=4 * 2**20)
+KIND = tensor_file.CHECKPOINT
 MAX_BYTES_BESIDE_WEIGHTS = 32 * 2**20  # of a model's buffers that its checkpoint leaves out
 
 Side = Annotated[int, Field(ge=1, le=65_536)]
@@ -109,7 +118,7 @@ class Checkpoint:
             package = f"{printable(record.distribution)} {printable(record.version)}"
             raise MissingComponentError(
                 f"This checkpoint needs {kind} '{printable(record.name)}' from {package}: "
-                f"pip install {printable(record.distribution)}"
+                f"{command('pip', 'install', record.distribution)}"
             ) from error
 
     def build(self) -> Autoencoder:
@@ -197,7 +206,8 @@ def load(path: str | os.PathLike[str]) -> Autoencoder:
 
     Raises:
         AmbiguousComponentError: Several plugins offer a model of this name.
-        CheckpointError: There is no checkpoint, or it is damaged or not one of ours.
+        UnknownModelError: No run directory, file or pretrained model is there; it is a CheckpointError too.
+        CheckpointError: The file is damaged or not one of ours, or no epoch of the run was finished.
         MissingComponentError: A component that it needs is not installed.
         PluginError: The model's plugin has lost its file.
     """
@@ -209,7 +219,8 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
 
     Raises:
         AmbiguousComponentError: Several plugins offer a model of this name.
-        CheckpointError: There is no checkpoint, or it is damaged or not one of ours.
+        UnknownModelError: No run directory, file or pretrained model is there; it is a CheckpointError too.
+        CheckpointError: The file is damaged or not one of ours, or no epoch of the run was finished.
         PluginError: The model's plugin has lost its file.
     """
     path = _file_of(os.fspath(path))
@@ -250,15 +261,15 @@ def history_of(rows: Sequence[Mapping[str, float]]) -> tuple[EpochRecord, ...]:
 def _file_of(path: str) -> Path:
     if not os.path.isdir(path):  # Path.is_dir would raise where a name is too long
         if os.path.basename(path) == "config.json" and os.path.exists(path):
-            run = printable(Path(path).parent)
-            raise CheckpointError(
+            run = quoted(Path(path).parent)
+            raise UnknownModelError(
                 f"{printable(path)} is a run's config, no checkpoint. Give the run's directory: {run}"
             )
         bare = path == os.path.basename(path) and not path.endswith(".safetensors")
         return _file_of_model(path) if bare and not os.path.lexists(path) else Path(path)
     file = Path(path) / "model.safetensors"
     if not file.exists():
-        raise CheckpointError(f"{printable(path)} holds no model.safetensors: {_why_no_run(Path(path))}")
+        raise _no_model(Path(path))
     return file
 
 
@@ -266,17 +277,19 @@ def _file_of_model(name: str) -> Path:
     try:
         return installed().model(name, sought="run directory, checkpoint or pretrained model").path
     except UnknownComponentError as error:
-        raise CheckpointError(str(error)) from error
+        raise UnknownModelError(str(error)) from error
 
 
-def _why_no_run(directory: Path) -> str:
+def _no_model(directory: Path) -> CheckpointError:
+    """Return the error that says why there is no model in a directory."""
+    lacks = f"{printable(directory)} holds no model.safetensors:"
     if (directory / "config.json").exists():
-        return "no epoch of this run was finished."
+        return CheckpointError(f"{lacks} no epoch of this run was finished.")
     newest_first = sorted(directory.glob("*/model.safetensors"), key=lambda file: -file.lstat().st_mtime)
-    runs = [printable(file.parent) for file in newest_first]
+    runs = [quoted(file.parent) for file in newest_first]
     if not runs:
-        return "it is no run directory."
-    return f"it holds runs, so say which: {', '.join(runs[:3])}{', …' if runs[3:] else '.'}"
+        return UnknownModelError(f"{lacks} it is no run directory.")
+    return UnknownModelError(f"{lacks} it holds runs, so say which: {', '.join(runs[:3])}{', …' if runs[3:] else '.'}")
 
 
 def _metadata(name: str, text: str) -> Metadata:

@@ -181,6 +181,18 @@ def read_config(path: Path) -> dict[str, Any]:
     return settings
 
 
+def flat_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a config's JSON by the names that they are set by: `lr`, `encoder`, `encoder.hidden`."""
+    flat = dict(settings)
+    for kind in KINDS:
+        part = flat.get(kind)
+        if isinstance(part, Mapping):
+            flat[kind] = part.get("name")
+            options = part.get("options") or {}
+            flat |= {f"{kind}.{name}": value for name, value in options.items()} if isinstance(options, Mapping) else {}
+    return flat
+
+
 def default_decoder(encoder: Any, registry: Registry | None = None) -> str:
     """Return the decoder that goes with an encoder: the one of its name, or else `mlp`."""
     registry = registry or installed()

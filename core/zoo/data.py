@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from zoo.config import component_options, flag_of, setting
 from zoo.errors import ConfigError, PluginError, ZooError
 from zoo.items import described, tensors_of
-from zoo.registry import Component
+from zoo.registry import Component, installed
 from zoo.specs import DatasetSpec
 
 EVALUATION_BATCH_SIZE = 256
@@ -26,11 +26,11 @@ SPAN_BATCHES = 64
 FETCHED_BYTES = 2**20  # of floats at once: few enough to be in a CPU's cache still when they are used
 
 
-class ImageDataset(Dataset["Span"]):
-    """Images held in memory as uint8, with their labels; indexed by the places of a span.
+class ImageDataset(Dataset[tuple[Tensor, int]]):
+    """Images held in memory as uint8, with their labels; an item is one image `(C, H, W)` and its label.
 
     Args:
-        images: uint8 `(N, C, H, W)`.
+        images: uint8 `(N, C, H, W)`; as floats in [0, 1], which models take, `images / 255`.
         labels: int64 `(N,)`.
     """
 
@@ -41,8 +41,24 @@ class ImageDataset(Dataset["Span"]):
     def __len__(self) -> int:
         return len(self.images)
 
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], int(self.labels[index])
+
+    def __repr__(self) -> str:
+        shapes = [str(tuple(part.shape)) for part in (self.images, self.labels)]
+        kinds = [str(part.dtype).removeprefix("torch.") for part in (self.images, self.labels)]
+        values = f" from {int(self.labels.min())} to {int(self.labels.max())}" if len(self.labels) else ""
+        return f"ImageDataset(images={kinds[0]} {shapes[0]}, labels={kinds[1]} {shapes[1]}{values})"
+
+
+class _SpanDataset(Dataset["Span"]):
+    """The spans of a dataset's images, by the places in them: what a loader reads."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self.dataset = dataset
+
     def __getitem__(self, places: Tensor) -> Span:
-        return Span(self, places)
+        return Span(self.dataset, places)
 
 
 class Span:
@@ -103,6 +119,28 @@ class Spans(Sampler[Tensor]):
 def to_float(images: Tensor) -> Tensor:
     """Turn uint8 pixels 0 to 255 into floats in [0, 1], as torchvision's `ToTensor` does."""
     return images.to(torch.float32).div_(255)
+
+
+def load_dataset(name: str, /, split: str, **options: Any) -> ImageDataset:
+    """Return one split of an installed dataset: its `images`, uint8 `(N, C, H, W)`, and `labels`, int64 `(N,)`.
+
+    `zoo.load_dataset("mnist", "test").images` are the 10,000 test images of MNIST. Models take
+    floats in [0, 1]: `images / 255`.
+
+    Args:
+        name: The dataset, as `zoo list dataset` shows it.
+        split: One of the dataset's splits, as `zoo info dataset NAME` shows them; `train` holds the
+            validation images too.
+        options: Options of the dataset, e.g. `root="photos"`.
+
+    Raises:
+        UnknownComponentError: No such dataset is installed.
+        AmbiguousComponentError: Several plugins offer the name.
+        ConfigError: The dataset has no such split, or an option is wrong.
+        DatasetError: Its files are unavailable or damaged.
+        PluginError: What it gives is not what its spec declares.
+    """
+    return load_split(installed().get("dataset", name), options, split)
 
 
 def load_split(component: Component, options: Mapping[str, Any], split: str) -> ImageDataset:
@@ -213,7 +251,9 @@ def _empty_part(count: int, fraction: float) -> str:
 
 def _loader(dataset: ImageDataset, spans: Spans) -> DataLoader[Span]:
     own_generator = torch.Generator()  # else each epoch's start would draw from the global one
-    return DataLoader(dataset, batch_size=None, sampler=spans, collate_fn=_as_it_is, generator=own_generator)
+    return DataLoader(
+        _SpanDataset(dataset), batch_size=None, sampler=spans, collate_fn=_as_it_is, generator=own_generator
+    )
 
 
 def _as_it_is(span: Any) -> Any:

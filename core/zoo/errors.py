@@ -6,6 +6,7 @@ ZooError                          exit status 1
 │   ├── UnknownComponentError     no installed component has this name
 │   ├── AmbiguousComponentError   several distributions offer this name
 │   ├── IncompatibleError         encoder, decoder, objective and dataset do not fit together
+│   ├── UnknownModelError         no run, checkpoint or pretrained model is meant; a CheckpointError too
 │   └── OutputError               the output directory or file cannot be used
 ├── PluginError                   a plugin could not be loaded, or broke its contract
 ├── DatasetError                  the dataset's files cannot be had or are damaged
@@ -22,8 +23,10 @@ Every message is one line, says what was wrong and, where there is one, what to 
 from __future__ import annotations
 
 import difflib
+import shlex
 import signal
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 
 
@@ -89,6 +92,10 @@ class CheckpointError(ZooError):
     """A file is not a valid checkpoint."""
 
 
+class UnknownModelError(UsageError, CheckpointError):
+    """No run directory, checkpoint file or pretrained model is what the user named."""
+
+
 class MissingComponentError(CheckpointError):
     """A checkpoint needs a component that is not installed."""
 
@@ -122,3 +129,33 @@ def printable(text: object, limit: int = 200) -> str:
         return line
     words = line[:limit].rpartition(" ")[0]
     return (words if len(words) > limit // 2 else line[: limit - 1]) + "…"  # a long word is cut
+
+
+def command(*words: object) -> str:
+    """Return a command line that a shell reads as these words, for a message that says what to type."""
+    return " ".join(map(quoted, words))
+
+
+def quoted(word: object) -> str:
+    """Return a word of a command line, quoted where the shell needs it, on one line of printable characters.
+
+    A word with other characters becomes `$'…'`, which bash, zsh and ksh read. A path that begins
+    with `-` gets a `./` before it, or it would be read as an option. Nothing is cut: a cut word would
+    mean something else.
+    """
+    text = str(word)
+    if isinstance(word, Path) and text.startswith("-"):
+        text = f"./{text}"
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(map(_escaped, text)) + "'"
+
+
+def _escaped(character: str) -> str:
+    if character in "\\'":
+        return "\\" + character
+    if character.isprintable():
+        return character
+    # Python holds a byte of a file name that is not UTF-8 as a surrogate from U+DC80 to U+DCFF.
+    how = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", how))

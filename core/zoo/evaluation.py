@@ -37,11 +37,12 @@ def evaluate(
             files have moved since the training.
 
     Raises:
-        CheckpointError: There is no checkpoint, or it is damaged.
+        CheckpointError: The checkpoint is damaged.
         ConfigError: An option is unknown, of the wrong type or out of bounds.
         DatasetError: The dataset's files cannot be had.
         IncompatibleError: The other dataset's images have another shape.
         UnknownComponentError: There is no such dataset.
+        UnknownModelError: There is no such run, file or pretrained model.
     """
     opened = checkpoint.read(run)
     images = held_out_images(opened, dataset, dataset_options)

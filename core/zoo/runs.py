@@ -23,7 +23,7 @@ from itertools import count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from zoo.errors import OutputError, printable
+from zoo.errors import OutputError, command, printable
 from zoo.files import flush_directory
 
 if TYPE_CHECKING:
@@ -131,6 +131,20 @@ def begun_run(output: str | os.PathLike[str]) -> Iterator[Run]:
         yield run
 
 
+def is_in_training(run: Run) -> bool:
+    """Say whether a process holds the run's lock. Nothing is written, and the lock is taken for an instant only."""
+    try:
+        import fcntl
+
+        with run.lock_file.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):  # no lock file, or a system without locks
+        return False
+    return False
+
+
 def is_first_process() -> bool:
     """Say whether this is the one process of a training that writes files.
 
@@ -195,7 +209,8 @@ def _require_unused(run: Run) -> None:
     if run.lock_file.exists():
         with _locked(run):  # or this says who holds it
             pass
-    raise OutputError(f"{name} holds a run. To go on with it: zoo resume {name}. For another, choose another --output.")
+    go_on = command("zoo", "resume", run.directory)
+    raise OutputError(f"{name} holds a run. To go on with it: {go_on}. For another, choose another --output.")
 
 
 @contextlib.contextmanager

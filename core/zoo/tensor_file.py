@@ -7,21 +7,24 @@ bytes. Reading verifies all of it and unpickles nothing.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
-import safetensors.torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 from safetensors import SafetensorError
-from torch import Tensor
 
-from zoo.errors import CheckpointError, printable
+from zoo.errors import CheckpointError, UnknownModelError, printable
 from zoo.files import open_regular
+
+if TYPE_CHECKING:  # a record is read without torch
+    from torch import Tensor
 
 MAX_DEPTH = 64  # of lists and objects in one another
 
@@ -46,6 +49,9 @@ class FileKind:
     def max_values(self) -> int:
         """How many JSON values a header may hold; one of two bytes can take a hundred when it is parsed."""
         return self.max_header_bytes // 20
+
+
+CHECKPOINT = FileKind("checkpoint", "autoencoder_zoo", max_bytes=8 * 2**30, max_header_bytes=4 * 2**20)
 
 
 class _Entry(BaseModel):
@@ -82,6 +88,8 @@ def encode(kind: FileKind, record: str, tensors: dict[str, Tensor]) -> bytes:
     Raises:
         CheckpointError: There are more tensors than the header may hold.
     """
+    import safetensors.torch
+
     entries = {"format": "pt", kind.entry: record, "sha256": "0" * 64}
     raw = safetensors.torch.save(tensors, entries)
     try:
@@ -100,18 +108,14 @@ def read(kind: FileKind, path: Path) -> tuple[str, dict[str, Tensor]]:
     """Return a file's record, still JSON, and its tensors.
 
     Raises:
-        CheckpointError: There is no such file, or it is damaged or of another kind.
+        UnknownModelError: There is no such file.
+        CheckpointError: It is damaged or of another kind.
     """
+    import safetensors.torch
+
     name = printable(path)
-    try:
-        with open_regular(path) as file:
-            header, raw = _read(kind, name, file)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"No run directory or {kind.name} at {name}.") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"Cannot read {name}: {getattr(error, 'strerror', None) or error}.") from error
-    except MemoryError as error:
-        raise CheckpointError(f"Cannot read {name}: it is larger than the memory that is left.") from error
+    with _open(kind, path) as file:
+        header, raw = _read(kind, name, file)
     try:
         tensors = safetensors.torch.load(raw)  # refuses overlaps, over which a checksum could take for ever
     except (SafetensorError, AssertionError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
@@ -119,6 +123,36 @@ def read(kind: FileKind, path: Path) -> tuple[str, dict[str, Tensor]]:
     if header.entries["format"] != "pt" or header.entries["sha256"] != _digest(kind, header, raw):
         raise CheckpointError(f"{name} is damaged: its checksum does not match its content.")
     return header.entries[kind.entry], tensors
+
+
+def read_record(kind: FileKind, path: Path) -> dict[str, Any]:
+    """Return a file's record alone, quickly: the tensors are not read, so the checksum is not compared.
+
+    Raises:
+        UnknownModelError: There is no such file.
+        CheckpointError: Its header is damaged or of another kind.
+    """
+    with _open(kind, path) as file:
+        header, _ = _read_header(kind, printable(path), file)
+    try:
+        return strict_json(kind, header.entries[kind.entry])
+    except ValueError as error:
+        raise CheckpointError(f"{printable(path)} is damaged: its metadata is no JSON object.") from error
+
+
+@contextlib.contextmanager
+def _open(kind: FileKind, path: Path) -> Iterator[BinaryIO]:
+    """Open a file to read in the body, with the errors that users understand."""
+    name = printable(path)
+    try:
+        with open_regular(path) as file:
+            yield file
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UnknownModelError(f"No run directory or {kind.name} at {name}.") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"Cannot read {name}: {getattr(error, 'strerror', None) or error}.") from error
+    except MemoryError as error:
+        raise CheckpointError(f"Cannot read {name}: it is larger than the memory that is left.") from error
 
 
 def strict_json(kind: FileKind, text: str) -> dict[str, Any]:
@@ -163,6 +197,12 @@ def _read(kind: FileKind, name: str, file: BinaryIO) -> tuple[_Header, bytes]:
 
     A map would die with the process if the file were cut meanwhile.
     """
+    header, start = _read_header(kind, name, file)
+    return header, b"".join([start, file.read(header.file_size - header.end)])
+
+
+def _read_header(kind: FileKind, name: str, file: BinaryIO) -> tuple[_Header, bytes]:
+    """Return a file's header, verified against the file's size, and the bytes that hold it."""
     size = os.fstat(file.fileno()).st_size
     if size > kind.max_bytes:
         raise CheckpointError(f"{name} has {size} bytes; at most {kind.max_bytes} are read.")
@@ -176,7 +216,7 @@ def _read(kind: FileKind, name: str, file: BinaryIO) -> tuple[_Header, bytes]:
         raise CheckpointError(f"{name} is a safetensors file, but not a {kind.name} that Autoencoder Zoo wrote.")
     if header.file_size != size:
         raise CheckpointError(f"{name} is damaged: it must have {header.file_size} bytes, and has {size}.")
-    return header, b"".join([start, file.read(size - header.end)])
+    return header, start
 
 
 def _header_end(kind: FileKind, start: bytes, size: int) -> int:

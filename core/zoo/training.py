@@ -22,7 +22,7 @@ from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from zoo import checkpoint, resume_state
 from zoo.autoencoder import Autoencoder, build, dry_run, image_shape_of, lay_channels_last
 from zoo.callbacks import Divergence, History, Interruption, KeepBest, KeepState, MovingAverage
-from zoo.config import RunConfig, read_config, resolve, setting
+from zoo.config import RunConfig, flat_settings, read_config, resolve, setting
 from zoo.data import (
     ImageDataset,
     batches_an_epoch,
@@ -39,6 +39,7 @@ from zoo.errors import (
     TrainingDivergedError,
     TrainingInterruptedError,
     UsageError,
+    command,
     printable,
 )
 from zoo.evaluation import reconstruction_metrics
@@ -136,7 +137,7 @@ def fit(
     test_set = load_split(components["dataset"], config.dataset.options, "test")
     epoch = state.facts.epoch if state else 0
 
-    interruption = Interruption(f"To go on: zoo resume {run.directory}" if run else "")
+    interruption = Interruption(f"To go on: {command('zoo', 'resume', run.directory)}" if run else "")
     callbacks = [interruption, Divergence(), *_callbacks(config, run, epoch, components, autoencoder, quiet=quiet)]
     loggers = [_tensorboard(run.directory)] if run and logger == "tensorboard" else []
 
@@ -200,7 +201,8 @@ def _is_finished(run: Run, config: RunConfig, state: ResumeState) -> bool:
 def _finished(run: Run, config: RunConfig, state: ResumeState) -> str:
     name, epoch = printable(run.directory), state.facts.epoch
     how = f"it stopped early after epoch {epoch}" if epoch < config.epochs else "all its epochs are trained"
-    return f"{name} is finished: {how}. To train on: zoo resume {name} --epochs {2 * config.epochs}"
+    train_on = command("zoo", "resume", run.directory, "--epochs", 2 * config.epochs)
+    return f"{name} is finished: {how}. To train on: {train_on}"
 
 
 def _require_same_settings(config: RunConfig, run: Run) -> None:
@@ -210,7 +212,8 @@ def _require_same_settings(config: RunConfig, run: Run) -> None:
         ConfigError: Some differ.
         UsageError: The run's config cannot be read.
     """
-    begun, wanted = _flat(resolve(read_config(run.config_file))), _flat(config)
+    begun = flat_settings(resolve(read_config(run.config_file)).model_dump(mode="json"))
+    wanted = flat_settings(config.model_dump(mode="json"))
     begun["epochs"] = max(begun["epochs"], wanted["epochs"])
     differing = [name for name in begun.keys() & wanted.keys() if begun[name] != wanted[name]]
     if differing:
@@ -219,16 +222,6 @@ def _require_same_settings(config: RunConfig, run: Run) -> None:
             f"{printable(run.directory)} was begun with {printable(settings, 400)}. "
             "Only more --epochs can be asked for; for other settings choose another --output."
         )
-
-
-def _flat(config: RunConfig) -> dict[str, Any]:
-    """Return the settings by the names that they are set by: `lr`, `encoder`, `encoder.hidden`."""
-    settings = config.model_dump(mode="json")
-    for kind in KINDS:
-        part = settings[kind]
-        settings[kind] = part["name"]
-        settings |= {f"{kind}.{option}": value for option, value in part["options"].items()}
-    return settings
 
 
 def _callbacks(
@@ -320,7 +313,7 @@ def _tensorboard(directory: Path) -> Logger:
 
 def _kept(run: Run | None) -> str:
     if run and run.checkpoint.exists():
-        return f"The best epoch so far is kept: zoo eval {run.directory}"
+        return f"The best epoch so far is kept: {command('zoo', 'eval', run.directory)}"
     return "No epoch was finished, so no weights are kept."
 
 

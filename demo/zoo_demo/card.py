@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.config import ComponentConfig, RunConfig, flag_of
-from zoo.errors import ZooError
+from zoo.errors import ZooError, command
 from zoo.options import REQUIRED, options_of
 from zoo.specs import KINDS
 
@@ -91,7 +90,7 @@ def _command(checkpoint: Checkpoint) -> str:
             words += [flag_of(name)] * value
         elif value != field.default:
             words += [flag_of(name), str(value)]
-    return shlex.join(words)
+    return command(*words)
 
 
 def _assignments(checkpoint: Checkpoint, kind: Any) -> Iterable[str]:

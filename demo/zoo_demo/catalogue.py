@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.errors import CheckpointError, PluginError, UsageError, ZooError, printable
+from zoo.errors import PluginError, UnknownModelError, UsageError, ZooError, printable
 from zoo.registry import PretrainedModel, installed
 from zoo.specs import Kind
 from zoo_demo.cache import Cache
@@ -95,7 +95,7 @@ def find(runs: Sequence[str]) -> list[Source]:
 
     Raises:
         UsageError: There is nothing to show, or no model of a given name.
-        CheckpointError: A directory holds no run.
+        UnknownModelError: A directory holds no run.
     """
     sources = [source for run in runs for source in _meant_by(run)]
     sources += [_pretrained(model, named=False) for model in installed().models()]
@@ -139,7 +139,7 @@ def _meant_by(run: str) -> Iterator[Source]:
         found = [_run(path, named=False) for path in itertools.islice(_search(Path(run)), MAX_FOUND + 1)]
         if not found:
             depth = f"neither in it nor up to {SEARCH_DEPTH} directories below"
-            raise CheckpointError(f"{printable(run)} holds no run: there is no model.safetensors, {depth}.")
+            raise UnknownModelError(f"{printable(run)} holds no run: there is no model.safetensors, {depth}.")
         if len(found) > MAX_FOUND:
             _log.warning("zoo: %s holds more than %d runs: the others are left out.", printable(run), MAX_FOUND)
         yield from found[:MAX_FOUND]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from zoo.cli.common import waiting, with_example
+from zoo.cli.completion import run_or_model
 from zoo.errors import MissingDependencyError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ SHORTEST_PASSWORD = 8
 
 @with_example("zoo demo", "zoo demo runs/mnist-mlp-1", "zoo demo runs --port 8000")
 @click.command()
-@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@click.argument("runs", metavar="[RUN]...", nargs=-1, shell_complete=run_or_model)
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True,
               help="Address to listen on. One that others can reach, such as 0.0.0.0, needs --auth.")  # fmt: skip
 @click.option("--port", metavar="N", type=click.IntRange(0, 65_535),

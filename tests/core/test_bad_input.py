@@ -5,9 +5,12 @@ import os
 import pickle
 import re
 
+import click
 import pytest
 
 import zoo
+from zoo.cli.hints import OTHER_NAMES
+from zoo.cli.train import train
 
 TRAIN = ("train", "--encoder", "mlp", "--dataset", "tiny", "--epochs", "1")
 
@@ -92,6 +95,51 @@ def test_a_bad_setting_is_refused(run_zoo, tmp_path, arguments, message):
     assert not list(tmp_path.glob("runs/*"))
 
 
+MEANT = {
+    "components without flags": (["mlp", "mnist"], "--encoder mlp --dataset mnist"),
+    "a decoder after an encoder": (["conv", "mlp", "vae"], "--encoder conv --decoder mlp --objective vae"),
+    "an encoder that is given": (["--encoder", "conv", "mlp", "mnist"], "--decoder mlp --dataset mnist"),
+    "a misspelt component": (["mpl", "mnits"], "--encoder mlp --dataset mnist"),
+    "a component among other words": (["mnist", "???"], "--dataset mnist"),
+    "--device cpu": (["--device", "cpu"], "--accelerator cpu"),
+    "--device=cpu": (["--device=cpu"], "--accelerator cpu"),
+    "--device cuda:0": (["--device", "cuda:0"], "--accelerator cuda"),
+    "--device 2": (["--device", "2"], "--devices 2"),
+    "--device alone": (["--device"], "--accelerator"),
+    "--gpus 2": (["--gpus", "2"], "--accelerator cuda --devices 2"),
+    "--gpu": (["--gpu"], "--accelerator cuda"),
+    "--learning-rate": (["--learning-rate", "0.1"], "--lr 0.1"),
+    "--learning_rate": (["--learning_rate", "0.1"], "--lr 0.1"),
+    "--batch": (["--batch", "64"], "--batch-size 64"),
+    "--batch_size": (["--batch_size", "64"], "--batch-size 64"),
+    "--latent": (["--latent", "8"], "--latent-dim 8"),
+    "--out": (["--out", "my run"], "--output 'my run'"),
+    "--output-dir": (["--output-dir", "it's"], """--output 'it'"'"'s'"""),
+    "-o": (["-o", "run"], "--output run"),
+    "a misspelt flag": (["--epochz", "3"], "--epochs"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "meant"), MEANT.values(), ids=MEANT)
+def test_what_was_meant_is_suggested(run_zoo, arguments, meant):
+    result = run_zoo("train", *arguments)
+    assert_refused(result, 2, rf"\. Did you mean: {re.escape(meant)}\? See: zoo train --help$")
+
+
+@pytest.mark.parametrize("arguments", [["plugins", "--device", "cpu"], ["train", "???"], ["train", "--nonsense"]])
+def test_nothing_is_suggested_that_the_command_lacks(run_zoo, arguments):
+    result = run_zoo(*arguments)
+    assert_refused(result, 2, r"\. See: zoo \w+ --help$")
+    assert "Did you mean" not in result.stderr
+
+
+def test_every_flag_that_is_suggested_for_another_exists():
+    context = click.Context(train)
+    known = {name for parameter in train.get_params(context) for name in parameter.opts}
+    assert {ours.partition(" ")[0] for ours in OTHER_NAMES.values()} <= known
+    assert not OTHER_NAMES.keys() & known
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"epochs": 1, "epoch": 2}', '{"encoder": {"name": 3}}', "[" * 100_000]
 )
@@ -148,8 +196,28 @@ def test_a_bad_checkpoint_is_refused(run_zoo, tmp_path, checkpoint_bytes, comman
     assert_refused(run_zoo(command, "model.safetensors"), 1, message)
 
 
+COMMANDS_OF_A_MODEL = [["eval"], ["reconstruct"], ["demo", "--port", "0"], ["resume"], ["info"], ["info", "model"]]
+
+
+@pytest.mark.parametrize("name", ["mnist-mpl", "runs/none", "photos"])
+@pytest.mark.parametrize("command", COMMANDS_OF_A_MODEL, ids=" ".join)
+def test_an_unknown_model_has_one_exit_status_in_every_command(run_zoo, tmp_path, command, name):
+    (tmp_path / "photos").mkdir()
+    assert_refused(run_zoo(*command, name), 2, re.escape(name))
+
+
+def test_an_unknown_model_is_a_usage_error_and_a_checkpoint_error_in_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        zoo.UnknownModelError, match=r"pretrained model 'mnist-mpl'\. Did you mean 'mnist-mlp'\?"
+    ) as refused:
+        zoo.load("mnist-mpl")
+    assert isinstance(refused.value, zoo.UsageError)
+    assert isinstance(refused.value, zoo.CheckpointError)
+
+
 def test_a_missing_run_is_refused(run_zoo):
-    assert_refused(run_zoo("eval", "runs/none"), 1, r"No run directory or checkpoint at runs/none\.")
+    assert_refused(run_zoo("eval", "runs/none"), 2, r"No run directory or checkpoint at runs/none\.")
 
 
 @pytest.mark.parametrize("command", ["eval", "reconstruct"])
@@ -160,12 +228,12 @@ def test_a_directory_of_runs_is_refused_with_the_newest_of_them(run_zoo, tmp_pat
         (run / "model.safetensors").write_bytes(checkpoint_bytes)
         os.utime(run / "model.safetensors", (number, number))
     message = r"runs holds no model\.safetensors: it holds runs, so say which: runs/run-4, runs/run-3, runs/run-2, …$"
-    assert_refused(run_zoo(command, "runs"), 1, message)
+    assert_refused(run_zoo(command, "runs"), 2, message)
 
 
 def test_a_directory_that_is_neither_run_nor_holds_any_is_refused(run_zoo, tmp_path):
     (tmp_path / "photos").mkdir()
-    assert_refused(run_zoo("eval", "photos"), 1, r"photos holds no model\.safetensors: it is no run directory\.$")
+    assert_refused(run_zoo("eval", "photos"), 2, r"photos holds no model\.safetensors: it is no run directory\.$")
 
 
 def test_a_run_without_a_finished_epoch_is_refused(run_zoo, tmp_path):
@@ -179,7 +247,7 @@ def test_a_runs_config_is_refused_with_the_runs_directory(run_zoo, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(config.to_json())
     message = r"is a run's config, no checkpoint\. Give the run's directory: run$"
-    assert_refused(run_zoo("eval", "run/config.json"), 1, message)
+    assert_refused(run_zoo("eval", "run/config.json"), 2, message)
 
 
 BAD_DATASET_OPTIONS = {

@@ -50,6 +50,58 @@ def flat(lists: Iterable[list[int]]) -> list[int]:
     return list(chain.from_iterable(lists))
 
 
+# What users ask for
+
+
+def test_a_dataset_is_loaded_by_its_name() -> None:
+    dataset = zoo.load_dataset("mnist", "test")
+    assert (dataset.images.dtype, dataset.images.shape) == (torch.uint8, (10_000, 1, 28, 28))
+    assert (dataset.labels.dtype, dataset.labels.shape) == (torch.int64, (10_000,))
+    # Read off the files of LeCun and Cortes: the sum of all test pixels, and the first labels.
+    assert int(dataset.images.sum(dtype=torch.int64)) == 264_923_200
+    assert dataset.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+
+
+def test_a_dataset_is_loaded_with_its_options() -> None:
+    assert len(zoo.load_dataset("tiny", "test", broken=False)) == 128
+    with pytest.raises(PluginError, match="must hold uint8 images"):
+        zoo.load_dataset("tiny", "test", broken=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "complaint"),
+    [
+        (("mnits", "test"), {}, zoo.UnknownComponentError, r"No dataset 'mnits'\. Did you mean 'mnist'\?"),
+        (("mnist", "valid"), {}, ConfigError, r"dataset 'mnist' has no split 'valid'\. Its splits: train, test\."),
+        (("mnist", "test"), {"rot": "x"}, ConfigError, r"Unknown option 'dataset\.rot'\. Did you mean 'root'\?"),
+    ],
+)
+def test_a_dataset_that_cannot_be_loaded_is_refused(
+    arguments: tuple[str, str], options: dict[str, str], error: type[Exception], complaint: str
+) -> None:
+    with pytest.raises(error, match=complaint):
+        zoo.load_dataset(*arguments, **options)
+
+
+def test_a_dataset_shows_its_shapes_types_and_labels() -> None:
+    dataset = ImageDataset(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([4, 0, 9]))
+    assert repr(dataset) == "ImageDataset(images=uint8 (3, 1, 2, 2), labels=int64 (3,) from 0 to 9)"
+    assert repr(blank(0)) == "ImageDataset(images=uint8 (0, 1, 2, 2), labels=int64 (0,))"
+
+
+def test_an_item_of_a_dataset_is_an_image_and_its_label() -> None:
+    pixels = torch.arange(12, dtype=torch.uint8).view(3, 1, 2, 2)
+    items = list(ImageDataset(pixels, torch.tensor([4, 0, 9])))
+    assert [label for _, label in items] == [4, 0, 9]
+    assert torch.equal(torch.stack([image for image, _ in items]), pixels)
+
+
+def test_a_dataset_works_with_pytorchs_loader() -> None:
+    dataset = ImageDataset(torch.zeros(5, 1, 2, 2, dtype=torch.uint8), torch.arange(5))
+    batches = [(tuple(images.shape), labels.tolist()) for images, labels in DataLoader(dataset, batch_size=3)]
+    assert batches == [((3, 1, 2, 2), [0, 1, 2]), ((2, 1, 2, 2), [3, 4])]
+
+
 # Values
 
 
@@ -67,7 +119,7 @@ def test_turning_pixels_into_floats_leaves_them_as_they_are() -> None:
 
 def test_a_span_gives_its_images_batch_by_batch_as_floats() -> None:
     dataset = load_split(zoo.installed().get("dataset", "tiny"), {}, "test")
-    first, last = dataset[torch.tensor([7, 3, 7])].batches(2)
+    first, last = Span(dataset, torch.tensor([7, 3, 7])).batches(2)
     assert torch.equal(first, dataset.images[[7, 3]].float() / 255)
     assert torch.equal(last, dataset.images[[7]].float() / 255)
 
@@ -81,7 +133,7 @@ def test_batches_are_fetched_together_where_all_lie_alike_in_memory_and_none_is_
 ):
     images = torch.randint(256, (20 * size + 3, *shape), dtype=torch.uint8)
     places = torch.randperm(len(images))
-    batches = list(ImageDataset(images, torch.zeros(len(images)))[places].batches(size))
+    batches = list(Span(ImageDataset(images, torch.zeros(len(images))), places).batches(size))
     assert [len(batch) for batch in batches] == [size] * 20 + [3]
     assert torch.equal(torch.cat(batches), to_float(images[places]))
     assert all(4 * batch.storage_offset() % 256 == 0 for batch in batches)
@@ -96,7 +148,7 @@ def test_batches_are_fetched_together_where_all_lie_alike_in_memory_and_none_is_
 def test_images_lie_on_the_device_that_trains_where_they_take_up_to_half_of_its_memory(monkeypatch):
     dataset = blank(10)
     elsewhere = on_device(dataset, torch.device("meta"))
-    (batch,) = elsewhere[torch.tensor([3, 4])].batches(2)
+    (batch,) = Span(elsewhere, torch.tensor([3, 4])).batches(2)
     assert (elsewhere.images.device.type, batch.device.type, len(elsewhere.labels)) == ("meta", "meta", 10)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * 10 * 4 - 1, 1 << 40))
     assert on_device(dataset, torch.device("cuda")) is dataset

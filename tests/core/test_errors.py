@@ -1,13 +1,16 @@
 """The exception tree is the one that its module draws, and messages stay on one line."""
 
 import inspect
+import os
 import re
 import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from zoo import errors
-from zoo.errors import TrainingInterruptedError, ZooError, did_you_mean, printable
+from zoo.errors import TrainingInterruptedError, ZooError, command, did_you_mean, printable, quoted
 
 BRANCH = re.compile(r"^(?P<indent>[│├└─ ]*)(?P<name>[A-Z]\w+) {2,}(?P<text>.+)$", re.MULTILINE)
 CLASSES = {
@@ -109,3 +112,45 @@ def test_long_text_ends_with_a_whole_word(text, shown):
 @pytest.mark.parametrize("text", ["x" * 10, "five words"])
 def test_text_of_just_the_limit_is_whole(text):
     assert printable(text, limit=10) == text
+
+
+def words_that_bash_reads(text: str) -> list[str]:
+    """Return the words of a command line as bash splits and unquotes them."""
+    result = subprocess.run(["bash", "-c", f"printf '%s\\0' {text}"], capture_output=True, check=True)
+    return [os.fsdecode(word) for word in result.stdout.split(b"\0")[:-1]]
+
+
+WORDS = [
+    "plain", "mein läuf 1", "it's", "$HOME", "`id`", "a  b", "two\nlines", "tab\there", "\x1b[31m'red'",
+    "back\\slash\n", "right\u202eto left", "no-break\u00a0space", "not UTF-8: \udcff", "", "*", "~", "# no comment",
+    "!", "\x01" + "23",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", WORDS, ids=ascii)
+def test_a_quoted_word_is_what_the_shell_reads(word):
+    assert words_that_bash_reads(quoted(word)) == [word]
+
+
+@pytest.mark.parametrize("word", [*WORDS, "half a \ud83d pair"], ids=ascii)
+def test_a_quoted_word_is_printable_and_stays_as_it_is(word):
+    assert quoted(word).isprintable()
+    assert printable(quoted(word)) == quoted(word)
+
+
+def test_a_plain_word_is_not_quoted():
+    assert quoted(Path("runs/mnist-mlp-1")) == "runs/mnist-mlp-1"
+
+
+def test_a_path_that_begins_with_a_dash_is_no_option():
+    assert (quoted(Path("-run")), quoted("--epochs")) == ("./-run", "--epochs")
+
+
+def test_a_long_word_of_a_command_is_not_cut():
+    assert quoted("x" * 4096) == "x" * 4096
+
+
+def test_a_command_is_read_as_its_words():
+    words = ["zoo", "resume", Path("mein läuf 1"), "--epochs", 20]
+    assert command(*words) == "zoo resume 'mein läuf 1' --epochs 20"
+    assert words_that_bash_reads(command(*words)) == [str(word) for word in words]

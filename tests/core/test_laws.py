@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,11 +15,16 @@ import zoo
 ROOT = Path(__file__).parents[2]
 CORE = sorted((ROOT / "core" / "zoo").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
+DEMO = sorted((ROOT / "demo" / "zoo_demo").rglob("*.py"))
 PLUGIN_PACKAGES = sorted(path.parent.name for path in (ROOT / "plugins").glob("*/__init__.py"))
 FORBIDDEN = {
     "cloudpickle", "dill", "eval", "exec", "joblib.load", "marshal", "numpy.load", "np.load", "pickle", "shelve",
     "torch.hub", "torch.load", "yaml.load", "yaml.unsafe_load",
 }  # fmt: skip
+# The words of a command line that was begun, or a flag whose value is a path.
+COMMAND_BEGUN = re.compile(
+    r"(?:^|[\s:(`])(?:(?:zoo|pip|pytest|mkdir|cd)(?: [\w/.=-]+)* |--(?:output|config|directory) )$"
+)
 RUN = """
 import sys
 from zoo.cli import main
@@ -68,6 +74,23 @@ def private_uses(tree: ast.AST) -> set[str]:
     return {name for name in used if ".".join(name.split(".")[:2]) not in public}
 
 
+def unquoted_values(tree: ast.AST) -> list[str]:
+    """Return what f-strings put into a command line without quoting it for the shell."""
+    found = []
+    for text in (node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)):
+        before = ""
+        for part in text.values:
+            if isinstance(part, ast.Constant):
+                before += part.value
+            elif ast.unparse(part.value).startswith(("quoted(", "command(")) or ast.unparse(part.value).isupper():
+                before += "WORD"  # a constant's name is upper-case
+            elif COMMAND_BEGUN.search(before):
+                found.append(ast.unparse(part.value))
+            else:
+                before += "VALUE"
+    return found
+
+
 @pytest.fixture
 def run_python(zoo_environment, tmp_path):
     """Run code in a fresh interpreter, and return the last line that it prints."""
@@ -86,6 +109,10 @@ def test_importing_zoo_imports_no_torch(run_python):
     assert run_python("import sys, zoo; print('torch' in sys.modules)") == "False"
 
 
+def test_asking_for_the_version_imports_no_torch(run_python):
+    assert run_python("import sys, zoo; zoo.__version__; print('torch' in sys.modules)") == "False"
+
+
 def test_using_a_public_name_of_a_plugin_module_imports_no_torch(run_python):
     code = "import sys; from zoo import DatasetSpec, DecoderSpec, EncoderSpec, ObjectiveSpec, hookimpl; "
     assert run_python(code + "print('torch' in sys.modules)") == "False"
@@ -96,6 +123,11 @@ def test_using_a_public_name_of_a_plugin_module_imports_no_torch(run_python):
 )
 def test_a_listing_command_imports_no_torch(run_python, arguments):
     assert run_python(RUN, *arguments) == "0 False"
+
+
+def test_a_table_of_runs_imports_no_torch(run_python, tmp_path):
+    shutil.copytree(Path(zoo.installed().model("mnist-mlp").path).parent, tmp_path / "runs")
+    assert run_python(RUN, "runs") == "0 False"
 
 
 @pytest.mark.parametrize("path", CORE, ids=relative)
@@ -117,6 +149,34 @@ def test_nothing_runs_code_that_a_file_holds(path):
 @pytest.mark.parametrize("path", PLUGINS, ids=relative)
 def test_a_plugin_uses_only_public_names_of_zoo(path):
     assert private_uses(parse(path)) == set()
+
+
+@pytest.mark.parametrize("path", CORE + PLUGINS + DEMO, ids=relative)
+def test_every_value_in_a_command_that_a_message_shows_is_quoted_for_the_shell(path):
+    assert unquoted_values(parse(path)) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'f"To go on: zoo resume {run}"',
+        'f"zoo resume {quoted(run)} --output {file}"',
+        'f"pip install {package}"',
+        'f"choose --output {path}"',
+        'f"Run (mkdir -p {path})"',
+        '"zoo eval " + f"`zoo eval {run}`"',
+    ],
+)
+def test_the_law_of_quoting_sees(code):
+    assert unquoted_values(ast.parse(code))
+
+
+@pytest.mark.parametrize(
+    "code",
+    ['f"zoo resume {quoted(run)} --epochs 3"', 'f"{path} holds a run"', 'f"{flag} {even} can."', 'f"the zoo, {name}"'],
+)
+def test_the_law_of_quoting_lets_pass(code):
+    assert unquoted_values(ast.parse(code)) == []
 
 
 @pytest.mark.parametrize(

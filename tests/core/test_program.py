@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,19 @@ def end_of(arguments, *, thread=False):
 @pytest.mark.parametrize(("arguments", "status"), [(["--version"], 0), (["--bogus"], 2)])
 def test_what_was_imported_is_not_taken_apart_and_what_was_registered_is_called(arguments, status):
     assert end_of(arguments) == (status, ["called at the end"])
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["list"], ["eval", "mnist-mpl"]], ids=" ".join)
+def test_python_m_zoo_is_the_program(arguments, zoo_environment, tmp_path):
+    program = str(Path(sys.executable).with_name("zoo"))
+    results = [
+        subprocess.run([*command, *arguments], cwd=tmp_path, env=zoo_environment, capture_output=True, text=True)
+        for command in ([program], [sys.executable, "-m", "zoo"])
+    ]
+    assert [(r.returncode, r.stdout, r.stderr) for r in results] == [
+        (results[0].returncode, results[0].stdout, results[0].stderr)
+    ] * 2
+    assert results[0].stdout + results[0].stderr
 
 
 def test_threads_are_waited_for():

@@ -8,6 +8,7 @@ import functools
 import importlib.metadata
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -19,18 +20,21 @@ import click
 from zoo.cli.check import check
 from zoo.cli.common import with_example
 from zoo.cli.evaluate import evaluate
+from zoo.cli.hints import meant_flag
 from zoo.cli.info import info
 from zoo.cli.listing import list_components
 from zoo.cli.new_plugin import new_plugin
 from zoo.cli.plugins import plugins
 from zoo.cli.reconstruct import reconstruct
 from zoo.cli.resume import resume
+from zoo.cli.runs import runs
 from zoo.cli.train import train
 from zoo.errors import TrainingInterruptedError, UsageError, ZooError, printable
 from zoo.registry import DISTRIBUTION
 from zoo.runs import is_first_process
 
 COMMAND_GROUP = "zoo.commands"  # of entry points
+MAX_MESSAGE = 5000  # characters: a path in a command, which is never cut, may have 4,096
 
 
 class _Group(click.Group):
@@ -73,7 +77,7 @@ def app(no_plugins: bool) -> None:
         os.environ["ZOO_NO_PLUGINS"] = "1"
 
 
-for _command in (train, resume, evaluate, reconstruct, list_components, info, plugins, check, new_plugin):
+for _command in (train, resume, evaluate, reconstruct, runs, list_components, info, plugins, check, new_plugin):
     app.add_command(_command)
 
 
@@ -108,8 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
+        message = error.format_message()
+        if isinstance(error, click.NoSuchOption):
+            message = error.message + meant_flag(error, sys.argv[1:] if arguments is None else arguments)
         hint = f" See: {context.command_path} --help" if context else ""
-        _fail(error.format_message() + hint, error.exit_code)
+        _fail(message + hint, error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         _fail("Stopped.", 128 + signal.SIGINT)
     except TrainingInterruptedError as error:
@@ -139,5 +146,6 @@ def _require_working_directory() -> None:
 def _fail(message: str, status: int) -> None:
     if os.environ.get("ZOO_DEBUG"):
         traceback.print_exc()
-    print(f"zoo: {printable(' '.join(message.split()), limit=1000)}", file=sys.stderr)
+    line = re.sub(r"\s*\n\s*", " ", message.strip())  # spaces inside a line may be those of a quoted path
+    print(f"zoo: {printable(line, limit=MAX_MESSAGE)}", file=sys.stderr)
     sys.exit(status)

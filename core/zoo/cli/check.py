@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli.common import json_option, print_json, set_option, waiting, with_example
+from zoo.cli.completion import checked_name
 from zoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ WIDTH = 100  # of the lines that hold many checks' names
     "zoo check photos --set dataset.folder=/data/photos",
 )
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=checked_name)
 @click.option("--only", metavar="CHECK", help="Run one check.")
 @set_option
 @json_option

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from zoo.cli.completion import run_or_model
 from zoo.errors import ConfigError, did_you_mean, printable
 from zoo.specs import KINDS
 
@@ -43,7 +44,7 @@ def _dataset_options(context: click.Context, parameter: click.Parameter, values:
     return options.get("dataset", {})
 
 
-run_argument = click.argument("run", metavar="RUN")
+run_argument = click.argument("run", metavar="RUN", shell_complete=run_or_model)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 set_option = click.option(
     "--set", "options", metavar="KIND.OPTION=VALUE", multiple=True, callback=_options,

@@ -15,12 +15,14 @@ from zoo.cli.common import (
     waiting,
     with_example,
 )
+from zoo.cli.completion import component_names
 
 
 @with_example("zoo eval runs/mnist-mlp-1")
 @click.command("eval")
 @run_argument
-@click.option("--dataset", metavar="NAME", help="Another dataset of the same shape; the checkpoint's own by default.")
+@click.option("--dataset", metavar="NAME", shell_complete=component_names("dataset"),
+              help="Another dataset of the same shape; the checkpoint's own by default.")  # fmt: skip
 @set_dataset_option
 @json_option
 def evaluate(run: str, dataset: str | None, dataset_options: dict[str, str], as_json: bool) -> None:

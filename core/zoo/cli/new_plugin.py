@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
 from zoo.cli.common import with_example
-from zoo.errors import printable
+from zoo.errors import command, printable
 from zoo.scaffold import new_plugin as write_plugin
 from zoo.scaffold import train_command
 from zoo.specs import KINDS, Kind
@@ -28,6 +27,6 @@ def new_plugin(name: str, kind: Kind, directory: Path) -> None:
     folder = write_plugin(name, kind, directory)
     click.echo(f"wrote  {printable(folder)}")
     path = folder if folder.is_absolute() else f"./{folder}"  # pip takes a bare name for one on the package index
-    click.echo(f"next   pip install -e {shlex.quote(f'{path}[test]')}")
-    click.echo(f"       pytest {shlex.quote(str(folder))}")
+    click.echo(f"next   {command('pip', 'install', '-e', f'{path}[test]')}")
+    click.echo(f"       {command('pytest', folder)}")
     click.echo(f"       {train_command(name, kind)}")

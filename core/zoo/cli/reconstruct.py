@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 from collections.abc import Sequence
 from itertools import chain, count
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli.common import run_argument, set_dataset_option, waiting, with_example
-from zoo.errors import ConfigError, OutputError, printable
+from zoo.errors import ConfigError, OutputError, printable, quoted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,14 +67,14 @@ def _check(output: Path) -> None:
     """Refuse, before any work, a path at which no PNG file can be written."""
     name, directory = printable(output), output.parent
     if os.path.isdir(output):  # Path.is_dir would raise where a name is too long
-        raise OutputError(f"{name} is a directory: --output {_quoted(output / 'reconstructions.png')}")
+        raise OutputError(f"{name} is a directory: --output {quoted(output / 'reconstructions.png')}")
     if output.suffix.lower() != ".png":
-        raise OutputError(f"{name} would hold a PNG picture: --output {_quoted(output.with_suffix('.png'))}")
+        raise OutputError(f"{name} would hold a PNG picture: --output {quoted(output.with_suffix('.png'))}")
     for parent in output.parents:
         if os.path.isfile(parent):
             raise OutputError(f"{printable(parent)} is a file, not a directory: choose another --output.")
     if not os.path.isdir(directory):
-        raise OutputError(f"There is no directory {printable(directory)}: mkdir -p {_quoted(directory)}")
+        raise OutputError(f"There is no directory {printable(directory)}: mkdir -p {quoted(directory)}")
 
 
 def _read(files: Sequence[Path], image_shape: tuple[int, int, int]) -> Tensor:
@@ -91,11 +90,7 @@ def _protect(inputs: Sequence[Path], output: Path) -> None:
     for path in inputs:
         with contextlib.suppress(OSError, ValueError):  # the output does not exist, as a rule
             if os.path.samefile(path, output):
-                raise OutputError(f"--output {_quoted(output)} would replace {printable(path)}: choose another file.")
-
-
-def _quoted(path: Path) -> str:
-    return printable(shlex.quote(str(path)))
+                raise OutputError(f"--output {quoted(output)} would replace {printable(path)}: choose another file.")
 
 
 def _first_free() -> Path:

@@ -6,13 +6,14 @@ from typing import Literal
 
 import click
 
-from zoo.cli.common import run_argument, waiting, with_example
+from zoo.cli.common import waiting, with_example
+from zoo.cli.completion import run_directory
 from zoo.cli.train import logger_option, quiet_option, report
 
 
 @with_example("zoo resume runs/mnist-mlp-1", "zoo resume runs/mnist-mlp-1 --epochs 20")
 @click.command()
-@run_argument
+@click.argument("run", metavar="RUN", shell_complete=run_directory)
 @click.option("--epochs", metavar="N", type=int, help="Train up to this many epochs in all.")
 @logger_option
 @quiet_option

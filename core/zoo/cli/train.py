@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.common import metrics_text, set_option, waiting, with_example
-from zoo.errors import ConfigError, printable
+from zoo.cli.completion import Completion, choices, component_names, directory
+from zoo.cli.hints import meant_components
+from zoo.errors import ConfigError, command, printable
+from zoo.specs import KINDS
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -30,6 +33,17 @@ class _TrainCommand(click.Command):
         flags: list[click.Parameter] = [_flag(name, field) for name, field in RunConfig.model_fields.items()]
         return flags + super().get_params(ctx)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse arguments without a flag, as click does, and say which flags they may want."""
+        ctx.allow_extra_args = True
+        rest = super().parse_args(ctx, args)
+        if rest and not ctx.resilient_parsing:
+            plural = "s" if len(rest) > 1 else ""
+            given = [kind for kind in KINDS if ctx.params.get(kind) is not None]
+            meant = meant_components(rest, given)
+            raise click.UsageError(f"Got unexpected extra argument{plural} ({' '.join(rest)}).{meant}", ctx)
+        return rest
+
 
 @with_example(
     "zoo train --encoder mlp --dataset mnist",
@@ -39,7 +53,8 @@ class _TrainCommand(click.Command):
 @set_option
 @click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path),
               help="Settings to start from, such as a run's config.json; flags go over them.")  # fmt: skip
-@click.option("--output", metavar="DIR", help="Run directory; by default a new one under runs/.")
+@click.option("--output", metavar="DIR", shell_complete=directory,
+              help="Run directory; by default a new one under runs/.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with the run in --output where it stopped, if it was begun.")
 @logger_option
 @quiet_option
@@ -96,7 +111,13 @@ def _flag(name: str, field: FieldInfo) -> click.Option:
         return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=help_text)
     if not field.is_required() and default is not None:
         help_text += f"  [default: {getattr(default, 'name', default)}]"
-    return click.Option([flag], metavar=_metavar(field), help=help_text)
+    return click.Option([flag], metavar=_metavar(field), help=help_text, shell_complete=_completion(name, field))
+
+
+def _completion(name: str, field: FieldInfo) -> Completion:
+    if name in KINDS:
+        return component_names(name)
+    return choices(typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else ())
 
 
 def _metavar(field: FieldInfo) -> str:
@@ -118,4 +139,4 @@ def report(run: Run) -> None:
     click.echo(f"kept  {run.checkpoint}")
     others = (run.config_file, run.metrics_file, run.reconstructions_picture, run.curves_picture)
     click.echo("also  " + "  ".join(path.name for path in others))
-    click.echo(f"next  zoo reconstruct {run.directory} --output grid.png")
+    click.echo(f"next  {command('zoo', 'reconstruct', run.directory, '--output', 'grid.png')}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import IncompatibleError, PluginError, printable
+from zoo.errors import IncompatibleError, PluginError, command, printable
 from zoo.options import REQUIRED, Option, options_of, parse_options
 from zoo.registry import Component
 from zoo.specs import Kind
@@ -281,4 +280,4 @@ def _command(check: Check, subject: Subject) -> str:
     for name, value in subject.options.items():
         text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         words += ["--set", f"{subject.kind}.{name}={text}"]
-    return shlex.join(words)
+    return command(*words)
