@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import signal
@@ -146,3 +147,55 @@ def test_other_settings_of_gradio_open_no_door_and_ctrl_c_leaves_nothing_behind(
         output, errors = process.communicate(timeout=60)
     assert (process.returncode, output, errors.strip()) == (128 + signal.SIGINT, "", "zoo: Stopped.")
     assert os.listdir(temporary) == []
+
+
+@pytest.mark.parametrize(
+    "names", [["ALL_PROXY"], ["all_proxy", "All_Proxy", "HTTP_PROXY", "https_proxy"]], ids=" ".join
+)
+def test_a_proxy_is_for_other_hosts_than_the_page_asks(zoo_environment, runs, tmp_path, names):
+    proxies = dict.fromkeys(names, "socks5://127.0.0.1:9") | {"NO_PROXY": "example.org"}
+    with start_demo(zoo_environment, tmp_path, runs / "tiny", **proxies) as (process, url):
+        with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+            assert client.get("/").status_code == 200
+            assert client.get("/zoo/models").json()["models"][0]["id"] == "tiny"
+            answer = client.post("/gradio_api/call/decode", json={"data": ["tiny", [[0.0, 0.0, 0.0]]]})
+            events = client.get(f"/gradio_api/call/decode/{answer.json()['event_id']}")
+            assert events.text.startswith("event: complete")
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert (output, errors.strip()) == ("", "zoo: Stopped.")
+
+
+FEW_FILES = "ulimit -n 256"
+IDLE = {"soft limit": ("ulimit -S -n 256", b""), "hard limit, half a request": (FEW_FILES, b"GET / HTTP/1.1\r\nHost:")}
+
+
+@pytest.mark.parametrize(("limit", "sent"), IDLE.values(), ids=IDLE)
+def test_idle_connections_keep_nobody_out(zoo_environment, runs, tmp_path, limit, sent):
+    with start_demo(zoo_environment, tmp_path, runs / "tiny", shell=limit) as (process, url):
+        address = urlsplit(url)
+        with contextlib.ExitStack() as idle:
+            for _ in range(700):
+                connection = socket.create_connection((address.hostname, address.port), timeout=60)
+                idle.enter_context(contextlib.closing(connection)).sendall(sent)
+            for _ in range(3):
+                with httpx.Client(base_url=url, timeout=60) as client:
+                    assert client.get("/").status_code == 200
+                    assert client.get("/zoo/models").json()["models"][0]["id"] == "tiny"
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert (output, errors.strip()) == ("", "zoo: Stopped.")
+
+
+def test_a_request_that_is_being_answered_is_not_idle(zoo_environment, runs, tmp_path):
+    with start_demo(zoo_environment, tmp_path, runs / "tiny", shell=FEW_FILES) as (_, url):
+        address = urlsplit(url)
+        with httpx.Client(base_url=url, timeout=60) as client, client.stream("GET", "/gradio_api/heartbeat/a1") as beat:
+            with contextlib.ExitStack() as idle:
+                for _ in range(400):
+                    connection = socket.create_connection((address.hostname, address.port), timeout=60)
+                    idle.enter_context(contextlib.closing(connection))
+                assert client.get("/").status_code == 200
+            beats = beat.iter_text()
+            assert next(beats)
+            assert next(beats)  # sent after the others came
