@@ -62,6 +62,31 @@ def test_an_address_that_others_can_reach_needs_a_password(run_zoo, host):
     assert_refused(run_zoo("demo", "--host", host), 2, f"Others can reach {host}: add --auth USER.")
 
 
+def test_a_public_name_needs_a_password(run_zoo):
+    result = run_zoo("demo", "--public-name", "zoo.example.org")
+    assert_refused(result, 2, "Others can reach zoo.example.org: add --auth USER.")
+
+
+@pytest.mark.parametrize("name", ["https://zoo.example.org", "*", ""])
+def test_a_public_name_that_is_none_is_refused(run_zoo, name):
+    line = "--public-name takes a host name, perhaps with a port, such as zoo.example.org or zoo.example.org:8443"
+    assert_refused(run_zoo("demo", "--auth", "me", "--public-name", name), 2, f"{line}, got '{name}'.")
+
+
+@pytest.mark.parametrize("host", ["zoo.example.org", None], ids=["name passed on", "name replaced"])
+def test_the_page_works_behind_a_proxy(zoo_environment, runs, tmp_path, host):
+    arguments = ["--auth", "me", "--public-name", "zoo.example.org", runs / "tiny"]
+    with start_demo(zoo_environment, tmp_path, *arguments, ZOO_DEMO_PASSWORD="correct horse") as (_, url):
+        browser = {"origin": "https://zoo.example.org", "sec-fetch-site": "same-origin"}
+        proxy = {"x-forwarded-proto": "https", "x-forwarded-host": "zoo.example.org"} | ({"host": host} if host else {})
+        with httpx.Client(base_url=url, auth=("me", "correct horse"), headers=browser | proxy, timeout=60) as client:
+            assert client.get("/config").json()["root"] == "https://zoo.example.org"
+            assert client.get("/zoo/models").json()["models"][0]["id"] == "tiny"
+            answer = client.post("/gradio_api/call/decode", json={"data": ["tiny", [[0.0, 0.0, 0.0]]]})
+            assert client.get(f"/gradio_api/call/decode/{answer.json()['event_id']}").text.startswith("event: complete")
+            assert client.get("/zoo/models", headers={"origin": "https://evil.example"}).status_code == 403
+
+
 def test_a_short_password_is_refused(run_zoo):
     result = run_zoo("demo", "--auth", "me", environment={"ZOO_DEMO_PASSWORD": "short"})
     assert_refused(result, 2, "The password is too short: 8 characters or more.")
