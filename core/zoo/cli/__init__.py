@@ -25,6 +25,7 @@ from zoo.cli.new_plugin import new_plugin
 from zoo.cli.plugins import plugins
 from zoo.cli.reconstruct import reconstruct
 from zoo.cli.resume import resume
+from zoo.cli.streams import prepare_streams
 from zoo.cli.train import train
 from zoo.distributions import find
 from zoo.errors import TrainingInterruptedError, UsageError, ZooError, printable
@@ -100,7 +101,7 @@ def program() -> None:
         if not isinstance(end.code, int) or any(not thread.daemon for thread in threading.enumerate()[1:]):
             raise
         atexit._run_exitfuncs()
-        for stream in filter(None, (sys.stdout, sys.stderr)):
+        for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):  # `main` has said so
                 stream.flush()
         os._exit(end.code)
@@ -108,12 +109,12 @@ def program() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and exit: one line on stderr for an error, 2 for usage, 1 for all else."""
+    prepare_streams()
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells at length where no home directory is
     try:
         _require_working_directory()
         status = app.main(arguments, prog_name="zoo", standalone_mode=False)
-        if sys.stdout:  # None where it was closed
-            sys.stdout.flush()
+        sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         sys.exit(error.exit_code)
