@@ -6,7 +6,6 @@ built, unpickles nothing, and imports nothing that the registry does not offer.
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import os
 import warnings
@@ -23,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from zoo import tensor_file
 from zoo.autoencoder import Autoencoder, ImageShape, build
 from zoo.config import RunConfig
+from zoo.distributions import find
 from zoo.errors import (
     CheckpointError,
     MissingComponentError,
@@ -242,7 +242,7 @@ def new_metadata(
         },
         image_shape=image_shape,
         epoch=epoch,
-        versions={DISTRIBUTION: importlib.metadata.version(DISTRIBUTION), "torch": torch.__version__},
+        versions={DISTRIBUTION: find(DISTRIBUTION).version, "torch": torch.__version__},
     )
 
 

@@ -21,6 +21,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 import pluggy
 
-from zoo import hookspecs
+from zoo import distributions, hookspecs
 from zoo.errors import AmbiguousComponentError, ConfigError, PluginError, UnknownComponentError, did_you_mean, printable
 from zoo.specs import KINDS, ComponentSpec, DatasetSpec, DecoderSpec, EncoderSpec, Kind, ModelSpec, ObjectiveSpec
 
@@ -43,6 +44,8 @@ F = TypeVar("F", bound="Offer[Any]")
 _HOOKS: dict[str, type[Spec]] = {
     f"zoo_{spec.kind}s": spec for spec in (EncoderSpec, DecoderSpec, ObjectiveSpec, DatasetSpec, ModelSpec)
 }
+_AT_ONCE = 1e-6  # seconds: a timer of 0 would never go off
+_UNREADABLE = ("unknown", "?")  # name and version of a distribution with damaged metadata
 _log = logging.getLogger("zoo")
 
 
@@ -244,10 +247,10 @@ def discover(blocked: Collection[str] = (), *, built_ins_only: bool = False, str
     problems: list[Problem] = []
     taken: dict[tuple[str, str], Plugin] = {}
     seconds = _plugin_seconds()
-    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+    for entry_point in distributions.entry_points(ENTRY_POINT_GROUP):
         plugin = _plugin(entry_point)
         plugins.append(plugin)
-        if reason := _blocked(plugin, blocked, built_ins_only):
+        if reason := _reason_to_skip(plugin, blocked, built_ins_only):
             problems.append(Problem(plugin, reason))
             continue
         try:
@@ -313,37 +316,46 @@ def _offer(spec: Spec, plugin: Plugin) -> Component | PretrainedModel:
 
 
 def _plugin(entry_point: importlib.metadata.EntryPoint) -> Plugin:
-    distribution = entry_point.dist
-    name = (distribution and distribution.name) or "unknown"  # damaged metadata has None
-    version = (distribution and distribution.version) or "?"
-    return Plugin(entry_point.name, entry_point.value, re.sub(r"[-_.]+", "-", name).lower(), version)
+    identity = distributions.identity_of(entry_point.dist) if entry_point.dist else None
+    return Plugin(entry_point.name, entry_point.value, *(identity or _UNREADABLE))
 
 
-def _blocked(plugin: Plugin, blocked: Collection[str], built_ins_only: bool) -> str | None:
+def _reason_to_skip(plugin: Plugin, blocked: Collection[str], built_ins_only: bool) -> str | None:
     if built_ins_only and not plugin.built_in:
         return "blocked by --no-plugins"
     if plugin.name in blocked or plugin.distribution in blocked:
         return "blocked by ZOO_BLOCK"
+    if (plugin.distribution, plugin.version) == _UNREADABLE:
+        return "the METADATA of its distribution cannot be read: install it again"
     return None
 
 
 @contextlib.contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise PluginError in the body after some seconds; only a main thread on Unix can be stopped so."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
+    """Raise PluginError in the body after some seconds; only a main thread on Unix can be stopped so.
+
+    A caller's own alarm goes on afterwards, less the time that the body took. One that came due
+    meanwhile goes off at once.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or not hasattr(signal, "setitimer") or signal.getsignal(signal.SIGALRM) is None:
+        yield  # None is a handler that was not installed from Python: it could not be put back
         return
 
     def stop(*_: object) -> None:
         raise PluginError(f"it takes more than {seconds:g} s to say what it offers")
 
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    started = time.monotonic()
+    handler = signal.signal(signal.SIGALRM, stop)
+    remaining, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        signal.signal(signal.SIGALRM, handler)
+        if remaining:
+            rest = remaining - (time.monotonic() - started)
+            signal.setitimer(signal.ITIMER_REAL, max(rest, _AT_ONCE), interval)
 
 
 def _check_version(entry_point: importlib.metadata.EntryPoint) -> None:
@@ -354,7 +366,7 @@ def _check_version(entry_point: importlib.metadata.EntryPoint) -> None:
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    installed = importlib.metadata.version(DISTRIBUTION)
+    installed = distributions.find(DISTRIBUTION).version
     for requirement in map(Requirement, requirements):
         if canonicalize_name(requirement.name) != DISTRIBUTION:
             continue

@@ -22,6 +22,7 @@ from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from zoo import checkpoint, resume_state
 from zoo.autoencoder import Autoencoder, build, dry_run, image_shape_of, lay_channels_last
 from zoo.callbacks import Divergence, History, Interruption, KeepBest, KeepState, MovingAverage
+from zoo.compilation import compile_failure
 from zoo.config import RunConfig, flat_settings, read_config, resolve, setting
 from zoo.data import (
     ImageDataset,
@@ -159,11 +160,8 @@ def fit(
         except TrainingDivergedError as error:
             raise TrainingDivergedError(f"{error} {_kept(run)}") from error
         except Exception as error:  # the stop itself, or another process that stopped a moment earlier
-            if config.compile and isinstance(error, torch._dynamo.exc.BackendCompilerFailed):
-                raise MissingDependencyError(
-                    f"--compile needs a compiler that works: {printable(str(error).splitlines()[0])}. "
-                    "On a CPU that is C++'s: apt install g++"
-                ) from error
+            if config.compile and (failure := compile_failure(error)):
+                raise failure from error
             if interruption.received is None:
                 raise
             where = f"Stopped by {interruption.received.name} in epoch {trainer.current_epoch + 1}."

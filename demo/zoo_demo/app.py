@@ -16,11 +16,11 @@ from fastapi import FastAPI
 
 from zoo.cli.common import waiting
 from zoo_demo.catalogue import Catalogue
+from zoo_demo.connections import ACCEPTED_AT_ONCE, WAITING, limited_protocol, most_connections
 from zoo_demo.routes import add_routes
 from zoo_demo.safety import MAX_BODY_BYTES, Credentials, Gate, Hosts
 from zoo_demo.service import WORKING, Service
 
-MOST_CONNECTIONS = 512
 CACHE_SECONDS = 3600
 QUEUE_SIZE = 128
 _BARE: dict[str, Any] = {"openapi_url": None, "docs_url": None, "redoc_url": None}
@@ -49,11 +49,11 @@ def serve(
         on_ready()
 
     with _private_gradio():
-        with waiting("Loading Gradio…"):
+        with waiting("Loading Gradio…"), _no_proxies():
             app = _application(catalogue, hosts, credentials)
         config = uvicorn.Config(
             app, log_level="error", access_log=False, server_header=False, proxy_headers=False, ws="none",
-            limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=3,
+            http=limited_protocol(most_connections()), backlog=ACCEPTED_AT_ONCE, timeout_graceful_shutdown=3,
         )  # fmt: skip
         _Server(config, ready).run(sockets=[listener])
 
@@ -97,6 +97,22 @@ def _private_gradio() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _no_proxies() -> Iterator[None]:
+    """Hide the user's proxies while Gradio is imported: it makes HTTP clients then, which follow them.
+
+    A proxy that needs a package which is not installed, as SOCKS does, would end the program. The
+    browser that is opened later gets the user's settings.
+    """
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.lower().endswith("_proxy")}
+    os.environ["NO_PROXY"] = "*"  # else the system's settings count on macOS and Windows
+    try:
+        yield
+    finally:
+        del os.environ["NO_PROXY"]
+        os.environ.update(hidden)
+
+
 class _Server(uvicorn.Server):
     """Says when it is ready, and lets go of Gradio's endless heartbeats when it stops."""
 
@@ -106,6 +122,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(WAITING)
         self.on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

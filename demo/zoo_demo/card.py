@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from zoo.cli.common import json_values
 from zoo.config import ComponentConfig, RunConfig, flag_of
 from zoo.errors import ZooError, command
 from zoo.options import REQUIRED, options_of
@@ -66,7 +66,7 @@ def card_of(id_: str, source: Source, checkpoint: Checkpoint) -> Card:
         "sha256": _sha256(checkpoint.path),
         "load": f"zoo.load({json.dumps(source.load, ensure_ascii=False)})",
     }
-    as_json: Card = _json_values(card)
+    as_json: Card = json_values(card)
     return as_json
 
 
@@ -108,12 +108,3 @@ def _option_text(value: Any) -> str:
     if isinstance(value, list):
         return ",".join(map(_option_text, value))
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
-
-
-def _json_values(value: Any) -> Any:
-    """Return a value that JSON can hold: a number that it has no word for becomes null."""
-    if isinstance(value, dict):
-        return {name: _json_values(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json_values(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

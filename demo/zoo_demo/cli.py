@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import webbrowser
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -28,7 +29,8 @@ PASSWORD_VARIABLE = "ZOO_DEMO_PASSWORD"  # noqa: S105 - its name
 SHORTEST_PASSWORD = 8
 
 
-@with_example("zoo demo", "zoo demo runs/mnist-mlp-1", "zoo demo runs --port 8000")
+@with_example("zoo demo", "zoo demo runs/mnist-mlp-1", "zoo demo runs --port 8000",
+              "zoo demo runs --auth me --public-name zoo.example.org")  # fmt: skip
 @click.command()
 @click.argument("runs", metavar="[RUN]...", nargs=-1, shell_complete=run_or_model)
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True,
@@ -39,8 +41,19 @@ SHORTEST_PASSWORD = 8
               help=f"Ask for this user and a password. The password is typed at a prompt or read from "
                    f"{PASSWORD_VARIABLE}: on the command line others could see it. The connection is not "
                    f"encrypted; over a network you do not trust, tunnel it.")  # fmt: skip
+@click.option("--public-name", "public_names", metavar="NAME", multiple=True,
+              help="Host name of a proxy in front of the page, e.g. zoo.example.org, with its port where that is not "
+                   "80 or 443; may be repeated. Needs --auth. demo/README.md shows a proxy's settings.")  # fmt: skip
 @click.option("--no-browser", is_flag=True, help="Do not open the page in a browser.")
-def demo(runs: tuple[str, ...], host: str, port: int | None, user: str | None, no_browser: bool) -> None:
+def demo(
+    *,
+    runs: tuple[str, ...],
+    host: str,
+    port: int | None,
+    user: str | None,
+    public_names: tuple[str, ...],
+    no_browser: bool,
+) -> None:
     """Show models in the browser: move through their latents.
 
     RUN is a run directory, a .safetensors file, a directory with runs in it, or the name of a
@@ -48,7 +61,8 @@ def demo(runs: tuple[str, ...], host: str, port: int | None, user: str | None, n
     """
     if importlib.util.find_spec("gradio") is None:
         raise MissingDependencyError("zoo demo needs Gradio: pip install 'autoencoder-zoo[demo]'")
-    credentials = _credentials(host, user)
+    _require_names(public_names)
+    credentials = _credentials((host, *public_names), user)
     signal.signal(signal.SIGTERM, _exit)
     with listen(host, port) as listener:
         with waiting("Reading models…"):
@@ -67,15 +81,27 @@ def demo(runs: tuple[str, ...], host: str, port: int | None, user: str | None, n
                 threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
 
         # Ctrl-C ends in KeyboardInterrupt: exit status 130, as in every other command of zoo.
-        serve(catalogue, listener, Hosts(host), credentials, ready)
+        serve(catalogue, listener, Hosts(host, public_names), credentials, ready)
 
 
-def _credentials(host: str, user: str | None) -> Credentials | None:
+def _require_names(public_names: Sequence[str]) -> None:
+    from zoo_demo.safety import is_public_name
+
+    for name in public_names:
+        if not is_public_name(name):
+            raise UsageError(
+                "--public-name takes a host name, perhaps with a port, such as zoo.example.org or "
+                f"zoo.example.org:8443, got '{printable(name)}'."
+            )
+
+
+def _credentials(names: Sequence[str], user: str | None) -> Credentials | None:
+    """Return what every request must show; nothing where the page has no name by which others reach it."""
     from zoo_demo.safety import Credentials, is_loopback
 
     if user is None:
-        if not is_loopback(host):
-            raise UsageError(f"Others can reach {printable(host)}: add --auth USER.")
+        if reachable := [name for name in names if not is_loopback(name)]:
+            raise UsageError(f"Others can reach {printable(reachable[0])}: add --auth USER.")
         return None
     if not user or ":" in user:
         raise UsageError(f"--auth takes a user's name without ':', got '{printable(user)}'.")

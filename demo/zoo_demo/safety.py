@@ -14,7 +14,7 @@ import hmac
 import ipaddress
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -74,11 +74,15 @@ class Hosts:
 
     Args:
         listening: The address or name that the server listens on.
+        public: The names under which a proxy passes requests on, as `is_public_name` takes them. The
+            proxy may pass on the name or put its own in its place: browsers send it as the origin too.
     """
 
-    def __init__(self, listening: str) -> None:
+    def __init__(self, listening: str, public: Collection[str] = ()) -> None:
         self.any_address = is_unspecified(listening)
         self.names = {"127.0.0.1", "localhost", "::1", listening.lower()}
+        self.names |= {_host_name(name) for name in public}
+        self.public_origins = {f"{scheme}://{name.lower()}" for name in public for scheme in _SCHEMES}
         if self.any_address:
             self.names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
@@ -136,7 +140,7 @@ class Gate:
         host = headers.get("host", "")
         if not self.hosts.take(host):
             raise RefusedError(403, "This server is not known under that name.")
-        if _is_foreign(headers, method, path):
+        if _is_foreign(headers, method, path, self.hosts.public_origins):
             raise RefusedError(403, "Another site's page may not use this server.")
         if self.credentials and not self.credentials.match(headers.get("authorization", "")):
             challenge = {"www-authenticate": 'Basic realm="Autoencoder Zoo", charset="UTF-8"'}
@@ -192,6 +196,15 @@ def is_unspecified(host: str) -> bool:
     return address is not None and address.is_unspecified
 
 
+def is_public_name(text: str) -> bool:
+    """Say whether a text is a host name (RFC 1123), perhaps with a port: `zoo.example.org:8443`."""
+    name, colon, port = text.partition(":")
+    label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    is_name = len(name) <= 253 and re.fullmatch(rf"{label}(\.{label})*", name, re.ASCII | re.IGNORECASE)
+    is_port = re.fullmatch(r"[1-9][0-9]{0,4}", port, re.ASCII) and int(port) < 2**16
+    return bool(is_name and (is_port or not colon))
+
+
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host)
@@ -205,11 +218,13 @@ def _host_name(header: str) -> str:
     return (named[1] or named[2]).lower() if named else ""
 
 
-def _is_foreign(headers: Headers, method: str, path: str) -> bool:
+def _is_foreign(headers: Headers, method: str, path: str, public_origins: Collection[str]) -> bool:
     """Say whether another site's page sent a request; following a link to our page is fine."""
     origin = headers.get("origin")
-    if origin is not None and origin.lower() not in {f"{scheme}://{headers['host'].lower()}" for scheme in _SCHEMES}:
-        return True
+    if origin is not None:
+        own_origins = {f"{scheme}://{headers['host'].lower()}" for scheme in _SCHEMES}
+        if origin.lower() not in own_origins.union(public_origins):
+            return True
     if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
         return False
     return not (path == "/" and method in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate")

@@ -3,10 +3,13 @@
 import json
 import os
 import re
+import signal
+import time
 
 import pytest
 
 from conftest import write_distribution
+from zoo.distributions import find
 from zoo.errors import AmbiguousComponentError, PluginError, UnknownComponentError
 from zoo.registry import DISTRIBUTION, Component, Plugin, PretrainedModel, Problem, Registry, discover
 from zoo.specs import KINDS, DatasetSpec, DecoderSpec, EncoderSpec, ModelSpec, ObjectiveSpec
@@ -188,6 +191,114 @@ def test_a_distribution_without_metadata_harms_no_other(install):
     site = install("zoo-broken", broken=GOOD)
     (site / "zoo_broken-1.0.dist-info" / "METADATA").unlink()
     assert set(before) <= set(discover().components())
+
+
+def leave_behind(site, directory, *, of, metadata=True):
+    """Write what an interrupted pip leaves of a distribution: a directory with entry points, METADATA or not."""
+    folder = site / directory
+    folder.mkdir(parents=True)
+    points = find(of).entry_points.select(group="zoo")
+    (folder / "entry_points.txt").write_text("\n".join(["[zoo]", *(f"{p.name} = {p.value}" for p in points)]))
+    if metadata:
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {of}\nVersion: 0.0.9\n")
+
+
+LEFTOVERS = {
+    "renamed by pip": ("~utoencoder_zoo-0.0.9.dist-info", True),
+    "renamed by an old pip": ("-utoencoder_zoo-0.0.9.dist-info", True),
+    "renamed, without METADATA": ("~utoencoder_zoo-0.0.9.dist-info", False),
+    "an old version": ("autoencoder_zoo-0.0.9.dist-info", False),
+    "without any name": ("-.dist-info", False),
+}
+
+
+@pytest.mark.parametrize(("directory", "metadata"), LEFTOVERS.values(), ids=LEFTOVERS)
+@pytest.mark.parametrize("command", [["plugins"], ["list"], ["info", "encoder", "mlp"], ["--version"], ["--help"]])
+def test_a_leftover_of_the_zoo_itself_changes_nothing(run_zoo, tmp_path, directory, metadata, command):
+    leave_behind(tmp_path / "site", directory, of=DISTRIBUTION, metadata=metadata)
+    expected = run_zoo(*command)
+    result = run_zoo(*command, environment={"PYTHONPATH": str(tmp_path / "site")})
+    assert (result.status, result.stderr) == (0, "")
+    assert sorted(result.stdout.splitlines()) == sorted(expected.stdout.splitlines())
+
+
+def test_a_leftover_of_a_plugin_that_is_gone_is_no_plugin(install):
+    site = install("zoo-patch", patch=GOOD)
+    (site / "zoo_patch-1.0.dist-info").rename(site / "~oo_patch-1.0.dist-info")
+    registry = discover()
+    assert (offered(registry), registry.problems) == (set(), ())
+
+
+def test_an_entry_point_that_is_written_twice_is_one_plugin(install, run_zoo):
+    site = install("zoo-patch", patch=GOOD)
+    points = site / "zoo_patch-1.0.dist-info" / "entry_points.txt"
+    points.write_text(points.read_text() + "\n" + points.read_text().splitlines()[-1])
+    result = run_zoo("plugins", environment={"PYTHONPATH": str(site)})
+    assert (result.status, result.stderr) == (0, "")
+    assert result.stdout.count("zoo-patch") == 1
+
+
+@pytest.mark.parametrize("damage", ["METADATA is missing", "METADATA is empty", "METADATA is not text"])
+def test_a_plugin_whose_metadata_cannot_be_read_is_named_where_it_is_missed(install, run_zoo, damage):
+    site = install("zoo-broken", broken=GOOD)
+    metadata = site / "zoo_broken-1.0.dist-info" / "METADATA"
+    metadata.write_bytes(b"" if damage == "METADATA is empty" else b"\xff\xfe\x00")
+    if damage == "METADATA is missing":
+        metadata.unlink()
+    environment = {"PYTHONPATH": str(site)}
+    listed = run_zoo("list", environment=environment)
+    assert (listed.status, listed.stderr) == (0, "")
+    line = "broken  unknown ?  the METADATA of its distribution cannot be read: install it again"
+    assert run_zoo("plugins", environment=environment).stdout.endswith(f"not loaded\n  {line}\n")
+    missed = run_zoo("info", "encoder", "patch", environment=environment)
+    assert (missed.status, missed.stderr.count("the METADATA of its distribution cannot be read")) == (2, 1)
+
+
+@pytest.mark.parametrize("text", [b"[zoo]\nno equals sign", b"[zoo]\n\xff = a", b"\xff"], ids=repr)
+def test_damaged_entry_points_of_any_distribution_harm_no_other(install, text):
+    before = discover().components()
+    site = install("zoo-broken", broken=GOOD)
+    (site / "zoo_broken-1.0.dist-info" / "entry_points.txt").write_bytes(text)
+    assert discover().components() == before
+
+
+@pytest.fixture
+def alarm():
+    """Be a caller with a handler of alarms: return the list of the times at which they went off."""
+    times = []
+
+    def ring(*_):
+        times.append(time.monotonic())
+
+    handler = signal.signal(signal.SIGALRM, ring)
+    yield times
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, handler)
+
+
+def test_the_callers_alarm_goes_on_less_the_time_that_plugins_took(install, alarm):
+    install("zoo-slow", slow=f"import time\ntime.sleep(0.2)\n{GOOD}")
+    handler = signal.getsignal(signal.SIGALRM)
+    signal.setitimer(signal.ITIMER_REAL, 1000, 7)
+    discover()
+    remaining, interval = signal.getitimer(signal.ITIMER_REAL)
+    assert (0 < remaining <= 999.8, interval) == (True, 7)
+    assert (signal.getsignal(signal.SIGALRM), alarm) == (handler, [])
+
+
+def test_an_alarm_that_came_due_meanwhile_goes_off_at_once(install, alarm):
+    install("zoo-slow", slow=f"import time\ntime.sleep(0.2)\n{GOOD}")
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    discover()
+    for _ in range(3000):
+        if not alarm:
+            time.sleep(0.001)
+    assert len(alarm) == 1
+
+
+def test_no_alarm_is_left_where_the_caller_had_none(alarm):
+    discover()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
 def test_a_broken_plugin_is_one_line_on_stderr(install, run_zoo):

@@ -57,12 +57,17 @@ def need_patch(run: Path, kind: str) -> Path:
 
 @contextlib.contextmanager
 def start_demo(
-    environment: dict[str, str], temporary: Path, *arguments: object, **variables: str
+    environment: dict[str, str], temporary: Path, *arguments: object, shell: str = "", **variables: str
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start `zoo demo` on a free port, and give its process and address once it is ready."""
+    """Start `zoo demo` on a free port, and give its process and address once it is ready.
+
+    `shell` is a command that goes before it, such as `ulimit -n 256`.
+    """
     environment = environment | {"TMPDIR": str(temporary)} | variables
     environment.pop("PYTHONWARNINGS", None)  # Gradio's and Lightning's are not ours
     command = [ZOO, "demo", "--port", "0", *map(str, arguments)]
+    if shell:
+        command = ["sh", "-c", f'{shell}; exec "$0" "$@"', *command]
     with subprocess.Popen(
         command, env=environment, cwd=temporary, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

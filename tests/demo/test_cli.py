@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import signal
@@ -59,6 +60,31 @@ def test_without_gradio_the_error_says_what_to_install(zoo_environment):
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "mine.example"])
 def test_an_address_that_others_can_reach_needs_a_password(run_zoo, host):
     assert_refused(run_zoo("demo", "--host", host), 2, f"Others can reach {host}: add --auth USER.")
+
+
+def test_a_public_name_needs_a_password(run_zoo):
+    result = run_zoo("demo", "--public-name", "zoo.example.org")
+    assert_refused(result, 2, "Others can reach zoo.example.org: add --auth USER.")
+
+
+@pytest.mark.parametrize("name", ["https://zoo.example.org", "*", ""])
+def test_a_public_name_that_is_none_is_refused(run_zoo, name):
+    line = "--public-name takes a host name, perhaps with a port, such as zoo.example.org or zoo.example.org:8443"
+    assert_refused(run_zoo("demo", "--auth", "me", "--public-name", name), 2, f"{line}, got '{name}'.")
+
+
+@pytest.mark.parametrize("host", ["zoo.example.org", None], ids=["name passed on", "name replaced"])
+def test_the_page_works_behind_a_proxy(zoo_environment, runs, tmp_path, host):
+    arguments = ["--auth", "me", "--public-name", "zoo.example.org", runs / "tiny"]
+    with start_demo(zoo_environment, tmp_path, *arguments, ZOO_DEMO_PASSWORD="correct horse") as (_, url):
+        browser = {"origin": "https://zoo.example.org", "sec-fetch-site": "same-origin"}
+        proxy = {"x-forwarded-proto": "https", "x-forwarded-host": "zoo.example.org"} | ({"host": host} if host else {})
+        with httpx.Client(base_url=url, auth=("me", "correct horse"), headers=browser | proxy, timeout=60) as client:
+            assert client.get("/config").json()["root"] == "https://zoo.example.org"
+            assert client.get("/zoo/models").json()["models"][0]["id"] == "tiny"
+            answer = client.post("/gradio_api/call/decode", json={"data": ["tiny", [[0.0, 0.0, 0.0]]]})
+            assert client.get(f"/gradio_api/call/decode/{answer.json()['event_id']}").text.startswith("event: complete")
+            assert client.get("/zoo/models", headers={"origin": "https://evil.example"}).status_code == 403
 
 
 def test_a_short_password_is_refused(run_zoo):
@@ -146,3 +172,55 @@ def test_other_settings_of_gradio_open_no_door_and_ctrl_c_leaves_nothing_behind(
         output, errors = process.communicate(timeout=60)
     assert (process.returncode, output, errors.strip()) == (128 + signal.SIGINT, "", "zoo: Stopped.")
     assert os.listdir(temporary) == []
+
+
+@pytest.mark.parametrize(
+    "names", [["ALL_PROXY"], ["all_proxy", "All_Proxy", "HTTP_PROXY", "https_proxy"]], ids=" ".join
+)
+def test_a_proxy_is_for_other_hosts_than_the_page_asks(zoo_environment, runs, tmp_path, names):
+    proxies = dict.fromkeys(names, "socks5://127.0.0.1:9") | {"NO_PROXY": "example.org"}
+    with start_demo(zoo_environment, tmp_path, runs / "tiny", **proxies) as (process, url):
+        with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+            assert client.get("/").status_code == 200
+            assert client.get("/zoo/models").json()["models"][0]["id"] == "tiny"
+            answer = client.post("/gradio_api/call/decode", json={"data": ["tiny", [[0.0, 0.0, 0.0]]]})
+            events = client.get(f"/gradio_api/call/decode/{answer.json()['event_id']}")
+            assert events.text.startswith("event: complete")
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert (output, errors.strip()) == ("", "zoo: Stopped.")
+
+
+FEW_FILES = "ulimit -n 256"
+IDLE = {"soft limit": ("ulimit -S -n 256", b""), "hard limit, half a request": (FEW_FILES, b"GET / HTTP/1.1\r\nHost:")}
+
+
+@pytest.mark.parametrize(("limit", "sent"), IDLE.values(), ids=IDLE)
+def test_idle_connections_keep_nobody_out(zoo_environment, runs, tmp_path, limit, sent):
+    with start_demo(zoo_environment, tmp_path, runs / "tiny", shell=limit) as (process, url):
+        address = urlsplit(url)
+        with contextlib.ExitStack() as idle:
+            for _ in range(700):
+                connection = socket.create_connection((address.hostname, address.port), timeout=60)
+                idle.enter_context(contextlib.closing(connection)).sendall(sent)
+            for _ in range(3):
+                with httpx.Client(base_url=url, timeout=60) as client:
+                    assert client.get("/").status_code == 200
+                    assert client.get("/zoo/models").json()["models"][0]["id"] == "tiny"
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert (output, errors.strip()) == ("", "zoo: Stopped.")
+
+
+def test_a_request_that_is_being_answered_is_not_idle(zoo_environment, runs, tmp_path):
+    with start_demo(zoo_environment, tmp_path, runs / "tiny", shell=FEW_FILES) as (_, url):
+        address = urlsplit(url)
+        with httpx.Client(base_url=url, timeout=60) as client, client.stream("GET", "/gradio_api/heartbeat/a1") as beat:
+            with contextlib.ExitStack() as idle:
+                for _ in range(400):
+                    connection = socket.create_connection((address.hostname, address.port), timeout=60)
+                    idle.enter_context(contextlib.closing(connection))
+                assert client.get("/").status_code == 200
+            beats = beat.iter_text()
+            assert next(beats)
+            assert next(beats)  # sent after the others came

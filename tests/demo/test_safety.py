@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from zoo_demo.safety import MAX_BODY_BYTES, Credentials, Gate, Hosts, RefusedError, Slots, is_loopback
+from zoo_demo.safety import MAX_BODY_BYTES, Credentials, Gate, Hosts, RefusedError, Slots, is_loopback, is_public_name
 
 ORIGIN = "http://127.0.0.1:7860"
 
@@ -23,9 +23,11 @@ async def answer(request: Request) -> PlainTextResponse:
     return PlainTextResponse(f"{request.url.path} {len(await request.body())}")
 
 
-def behind_gate(listening: str = "127.0.0.1", credentials: Credentials | None = None) -> TestClient:
+def behind_gate(
+    listening: str = "127.0.0.1", credentials: Credentials | None = None, public: tuple[str, ...] = ()
+) -> TestClient:
     app = Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])])
-    return TestClient(Gate(app, Hosts(listening), credentials), base_url=ORIGIN)
+    return TestClient(Gate(app, Hosts(listening, public), credentials), base_url=ORIGIN)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,72 @@ def test_another_site_may_link_to_the_page_and_to_nothing_else(client):
     assert client.get("/", headers=headers).status_code == 200
     assert client.get("/zoo/models", headers=headers).status_code == 403
     assert client.post("/", headers=headers).status_code == 403
+
+
+PUBLIC = ("Zoo.example.org", "zoo.example.net:8443")
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("zoo.example.org", "https://zoo.example.org"),
+        ("zoo.example.org", "http://zoo.example.org"),
+        ("ZOO.example.org", "https://zoo.example.org"),
+        ("zoo.example.net:8443", "https://zoo.example.net:8443"),
+        ("127.0.0.1:7860", "https://zoo.example.org"),  # the proxy puts its own in the name's place
+        ("localhost:7860", "https://zoo.example.net:8443"),
+        ("127.0.0.1:7860", ORIGIN),
+        ("zoo.example.org", None),
+    ],
+)
+def test_behind_a_proxy_the_page_is_used_under_its_public_name(host, origin):
+    headers = {"host": host} | ({"origin": origin, "sec-fetch-site": "same-origin"} if origin else {})
+    assert behind_gate(public=PUBLIC).post("/zoo/models", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},
+        {"host": "example.org"},
+        {"host": "www.zoo.example.org"},
+        {"host": "zoo.example.org.evil.example"},
+        {"host": "evil.example", "origin": "https://zoo.example.org"},
+        {"host": "evil.example", "x-forwarded-host": "zoo.example.org"},
+        {"host": "zoo.example.org", "origin": "https://evil.example"},
+        {"host": "zoo.example.org", "origin": "https://zoo.example.org:8000"},
+        {"host": "zoo.example.org", "origin": "ftp://zoo.example.org"},
+        {"host": "zoo.example.org", "origin": "null"},
+        {"host": "127.0.0.1:7860", "origin": "https://zoo.example.net"},
+        {"host": "127.0.0.1:7860", "origin": "https://zoo.example.org", "sec-fetch-site": "cross-site"},
+        {"host": "zoo.example.org", "sec-fetch-site": "cross-site"},
+    ],
+    ids=str,
+)
+def test_a_public_name_lets_no_other_name_or_site_in(headers):
+    response = behind_gate(public=PUBLIC).post("/zoo/models", headers=headers)
+    assert (response.status_code, list(response.json())) == (403, ["error"])
+
+
+def test_a_public_name_needs_the_password_too():
+    client = behind_gate(credentials=Credentials("me", "correct horse"), public=PUBLIC)
+    assert client.get("/", headers={"host": "zoo.example.org"}).status_code == 401
+    assert client.get("/", headers={"host": "zoo.example.org"} | basic("me", "correct horse")).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["zoo.example.org", "ZOO", "a.b-c.d1", "192.0.2.7", "zoo:1", "zoo.example.org:65535"])
+def test_a_host_name_may_be_public(name):
+    assert is_public_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "*", "*.example.org", "https://zoo.example.org", "zoo.example.org/", "zoo.example.org.", "zoo..org", "-a",
+     "a-", "a b", "a_b", "me@zoo", "zoo:", "zoo:0", "zoo:65536", "zoo:80:80", "zoo:²", ":80", "[::1]", "zoo\n",
+     "예시.org", "a" * 64, ".".join(["a" * 60] * 5)],
+)  # fmt: skip
+def test_what_is_no_host_name_may_not_be_public(name):
+    assert not is_public_name(name)
 
 
 def test_websockets_are_refused(client):

@@ -28,7 +28,9 @@ from zoo.cli.plugins import plugins
 from zoo.cli.reconstruct import reconstruct
 from zoo.cli.resume import resume
 from zoo.cli.runs import runs
+from zoo.cli.streams import prepare_streams
 from zoo.cli.train import train
+from zoo.distributions import find
 from zoo.errors import TrainingInterruptedError, UsageError, ZooError, printable
 from zoo.registry import DISTRIBUTION
 from zoo.runs import is_first_process
@@ -63,14 +65,24 @@ def _other_commands() -> dict[str, importlib.metadata.EntryPoint]:
     Of no other distribution: a plugin offers components, whose problems the registry catches. A
     command that it brought would break `zoo --help` with it, or stand in for one of ours.
     """
-    found = importlib.metadata.entry_points(group=COMMAND_GROUP)
-    return {point.name: point for point in found if point.dist and point.dist.name == DISTRIBUTION}
+    try:
+        distribution = find(DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:  # the source tree alone
+        return {}
+    return {point.name: point for point in distribution.entry_points.select(group=COMMAND_GROUP)}
+
+
+def _show_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        click.echo(f"zoo, version {find(DISTRIBUTION).version}")
+        context.exit()
 
 
 @with_example("zoo train --encoder mlp --dataset mnist")
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--no-plugins", is_flag=True, help="Load the built-in components only.")
-@click.version_option(package_name="autoencoder-zoo")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+              help="Show the version and exit.")  # fmt: skip
 def app(no_plugins: bool) -> None:
     """Train, keep, compare and show autoencoders composed from plugins."""
     if no_plugins:
@@ -93,7 +105,7 @@ def program() -> None:
         if not isinstance(end.code, int) or any(not thread.daemon for thread in threading.enumerate()[1:]):
             raise
         atexit._run_exitfuncs()
-        for stream in filter(None, (sys.stdout, sys.stderr)):
+        for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):  # `main` has said so
                 stream.flush()
         os._exit(end.code)
@@ -101,12 +113,12 @@ def program() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and exit: one line on stderr for an error, 2 for usage, 1 for all else."""
+    prepare_streams()
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells at length where no home directory is
     try:
         _require_working_directory()
         status = app.main(arguments, prog_name="zoo", standalone_mode=False)
-        if sys.stdout:  # None where it was closed
-            sys.stdout.flush()
+        sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         sys.exit(error.exit_code)

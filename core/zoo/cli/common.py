@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from zoo.cli.completion import run_or_model
+from zoo.cli.streams import can_write
 from zoo.errors import ConfigError, did_you_mean, printable
 from zoo.specs import KINDS
 
@@ -45,7 +47,7 @@ def _dataset_options(context: click.Context, parameter: click.Parameter, values:
 
 
 run_argument = click.argument("run", metavar="RUN", shell_complete=run_or_model)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON; a number that is not finite is null.")
 set_option = click.option(
     "--set", "options", metavar="KIND.OPTION=VALUE", multiple=True, callback=_options,
     help="A component's option, e.g. encoder.hidden=128; see `zoo info encoder mlp`.",
@@ -73,8 +75,19 @@ def with_example(*examples: str) -> Callable[[C], C]:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as indented JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print a value as indented JSON, in ASCII where stdout's encoding lacks a character."""
+    values = json_values(value)
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+    click.echo(text if can_write(text) else json.dumps(values, indent=2, allow_nan=False))
+
+
+def json_values(value: Any) -> Any:
+    """Return a value that JSON can hold: a number that is not finite becomes null."""
+    if isinstance(value, Mapping):
+        return {name: json_values(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_values(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:

@@ -10,7 +10,6 @@ zoo-patch/
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import re
 import shutil
@@ -19,6 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from zoo.distributions import find
 from zoo.errors import ConfigError, OutputError, printable
 from zoo.registry import DISTRIBUTION, Registry, installed
 from zoo.specs import LONGEST_NAME, Kind, is_name
@@ -103,8 +103,8 @@ def _render(name: str, kind: Kind) -> dict[str, str]:
         "entry_point": f'"{name}"' if "." in name else name,  # a bare dot would make a table of TOML
         "module": module,
         "train": train_command(name, kind),
-        "requirement": _requirement(importlib.metadata.version(DISTRIBUTION)),
-        "requires_python": importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"],
+        "requirement": _requirement(find(DISTRIBUTION).version),
+        "requires_python": find(DISTRIBUTION).metadata["Requires-Python"],
     }
     templates = {
         "pyproject.toml": "pyproject.toml",

@@ -55,7 +55,7 @@ images = model.decode(latents)`;
 function facts(model) {
   const { card } = model;
   const metrics = card.test_metrics ?? {};
-  const number = (name, digits, unit = "") => (name in metrics ? metrics[name].toFixed(digits) + unit : "–");
+  const number = (name, digits, unit = "") => (metrics[name] == null ? "–" : metrics[name].toFixed(digits) + unit);
   const { dataset } = card;
   return pairs([
     [t("model"), card.title],

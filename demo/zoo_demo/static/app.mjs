@@ -197,7 +197,7 @@ class App {
     const size = t(model.latentDim === 1 ? "oneDim" : "dims", model.latentDim);
     this.summary.textContent =
       t("summary", parts.join(" · "), size, model.imageShape.join("×")) +
-      (metrics ? ` · ${t("testError", metrics.mse.toFixed(4))}` : "");
+      (metrics?.mse == null ? "" : ` · ${t("testError", metrics.mse.toFixed(4))}`);
     this.badge.textContent = model.inBrowser ? t("inBrowser") : t("onServer");
     this.badge.title = model.why;
     this.badge.dataset.where = model.inBrowser ? "browser" : "server";

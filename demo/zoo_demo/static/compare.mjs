@@ -143,7 +143,9 @@ function metricTable(models) {
     [t("parameters"), ...models.map(({ card }) => (card.parameters.encoder + card.parameters.decoder).toLocaleString())],
     ...[["mse", 5, ""], ["psnr", 2, " dB"], ["ssim", 3, ""]].map(([name, digits, unit]) => [
       `${name.toUpperCase()} (${t("testSplit")})`,
-      ...models.map(({ card }) => (card.test_metrics ? card.test_metrics[name].toFixed(digits) + unit : "–")),
+      ...models.map(({ card: { test_metrics: metrics } }) =>
+        metrics?.[name] == null ? "–" : metrics[name].toFixed(digits) + unit, // null: not finite
+      ),
     ]),
   ];
   return h(
