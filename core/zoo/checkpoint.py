@@ -21,8 +21,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from zoo import tensor_file
-from zoo.autoencoder import Autoencoder, ImageShape, build
+from zoo.autoencoder import Autoencoder, ConstructorError, ImageShape, build
 from zoo.config import RunConfig
+from zoo.defaults import float32_on_cpu
 from zoo.errors import CheckpointError, MissingComponentError, PluginError, UnknownComponentError, printable
 from zoo.files import write_atomically
 from zoo.options import count_values, explain
@@ -112,6 +113,7 @@ class Checkpoint:
                 f"pip install {printable(record.distribution)}"
             ) from error
 
+    @float32_on_cpu()
     def build(self) -> Autoencoder:
         """Return the model in eval mode, its weights frozen (`requires_grad_` thaws them).
 
@@ -124,9 +126,9 @@ class Checkpoint:
             limit = _CallLimit(10_000 + 100 * len(self.tensors))
             with torch.device("meta"), limit, warnings.catch_warnings(action="ignore"):
                 outline = build(self.metadata.config, components, self.metadata.image_shape)
-        except PluginError:
-            raise
         except Exception as error:  # a constructor may raise anything for sizes that nobody would choose
+            if isinstance(error, PluginError) and not isinstance(error, ConstructorError):
+                raise
             raise CheckpointError(f"{printable(self.path)} does not fit its own config: {printable(error)}") from error
         self._compare(outline)
         autoencoder = build(self.metadata.config, components, self.metadata.image_shape)

@@ -16,8 +16,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from zoo.config import component_options, flag_of, setting
+from zoo.defaults import float32_on_cpu
 from zoo.errors import ConfigError, PluginError
 from zoo.registry import Component
+from zoo.signatures import call_target
 from zoo.specs import DatasetSpec
 
 EVALUATION_BATCH_SIZE = 256
@@ -104,6 +106,7 @@ def to_float(images: Tensor) -> Tensor:
     return images.to(torch.float32).div_(255)
 
 
+@float32_on_cpu()
 def load_split(component: Component, options: Mapping[str, Any], split: str) -> ImageDataset:
     """Read one split of a dataset into memory.
 
@@ -116,7 +119,7 @@ def load_split(component: Component, options: Mapping[str, Any], split: str) -> 
     assert isinstance(spec, DatasetSpec)
     if split not in spec.splits:
         raise ConfigError(f"{component} has no split '{split}'. Its splits: {', '.join(spec.splits)}.")
-    source = component.load()(split, **component_options(component, options))
+    source = call_target(component, {"split": split}, component_options(component, options))
     if isinstance(source, TensorDataset) and len(source.tensors) == 2:
         images, labels = source.tensors
     else:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 from safetensors import SafetensorError
 from torch import Tensor
 
+from zoo.defaults import float32_on_cpu
 from zoo.errors import CheckpointError, printable
 from zoo.files import open_regular
 
@@ -96,6 +97,7 @@ def encode(kind: FileKind, record: str, tensors: dict[str, Tensor]) -> bytes:
     return b"".join((len(text).to_bytes(8, "little"), text, memoryview(raw)[header.end :]))
 
 
+@float32_on_cpu()
 def read(kind: FileKind, path: Path) -> tuple[str, dict[str, Tensor]]:
     """Return a file's record, still JSON, and its tensors.
 

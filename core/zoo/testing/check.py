@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from zoo.defaults import float32_on_cpu
 from zoo.errors import IncompatibleError, PluginError, printable
 from zoo.options import REQUIRED, Option, options_of, parse_options
 from zoo.registry import Component
@@ -250,7 +251,7 @@ def run_check(check: Check, subject: Subject) -> Outcome:
     result: Result = "failed"
     message = ""
     try:
-        with preserved_randomness():
+        with preserved_randomness(), float32_on_cpu():
             check.run(subject)
         result = "passed"
     except NotApplicable as reason:
