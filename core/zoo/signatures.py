@@ -1,4 +1,4 @@
-"""Calls of a plugin's code: a wrong signature is reported with the plugin's name, what is expected and what was found."""
+"""Calls of a plugin's code: a wrong signature is reported with the plugin, what is expected and what was found."""
 
 from __future__ import annotations
 
