@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo.config import RunConfig, component_options
 from zoo.defaults import float32_on_cpu
+from zoo.display import model_html, model_text
 from zoo.errors import IncompatibleError, PluginError, UsageError, ZooError, printable
 from zoo.objective import Objective
 from zoo.registry import Component
 from zoo.signatures import call_target, named, owned, require_method, require_methods
 from zoo.specs import DatasetSpec, Kind
+
+if TYPE_CHECKING:
+    from zoo.checkpoint import Metadata
 
 ImageShape = tuple[int, int, int]
 
@@ -41,6 +46,10 @@ class Autoencoder(nn.Module):
         decoder: Latents `(N, latent_dim)` to reconstructions.
         image_shape: `(C, H, W)`.
         latent_dim: Size of the latent.
+
+    Attributes:
+        metadata: What its checkpoint says of it; None for a model that was not opened from one.
+        file: That checkpoint.
     """
 
     def __init__(
@@ -52,6 +61,8 @@ class Autoencoder(nn.Module):
         self.decoder = decoder
         self.image_shape = image_shape
         self.latent_dim = latent_dim
+        self.metadata: Metadata | None = None
+        self.file: Path | None = None
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the latents `(N, latent_dim)` of images `(N, C, H, W)`, deterministically.
@@ -91,6 +102,14 @@ class Autoencoder(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the losses of a batch of images `(N, C, H, W)`: what training minimises."""
         return self.objective.losses(images, self.encoder, self.decoder)
+
+    def extra_repr(self) -> str:
+        """Return the first line of what `print` shows, before the layers."""
+        return model_text(self)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return model_html(self)
 
 
 def build(config: RunConfig, components: Mapping[Kind, Component], image_shape: ImageShape) -> Autoencoder:

@@ -133,6 +133,7 @@ class Checkpoint:
         self._compare(outline)
         autoencoder = build(self.metadata.config, components, self.metadata.image_shape)
         autoencoder.load_state_dict(dict(self.tensors), strict=True)
+        autoencoder.metadata, autoencoder.file = self.metadata, self.path.absolute()
         return autoencoder.eval().requires_grad_(False)
 
     def _compare(self, outline: Autoencoder) -> None:
