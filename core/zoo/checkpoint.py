@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from zoo import tensor_file
-from zoo.autoencoder import Autoencoder, ImageShape, build
+from zoo.autoencoder import Autoencoder, ConstructorError, ImageShape, build
 from zoo.config import RunConfig
+from zoo.defaults import float32_on_cpu
 from zoo.distributions import find
 from zoo.errors import (
     CheckpointError,
@@ -121,6 +122,7 @@ class Checkpoint:
                 f"{command('pip', 'install', record.distribution)}"
             ) from error
 
+    @float32_on_cpu()
     def build(self) -> Autoencoder:
         """Return the model in eval mode, its weights frozen (`requires_grad_` thaws them).
 
@@ -133,13 +135,14 @@ class Checkpoint:
             limit = _CallLimit(10_000 + 100 * len(self.tensors))
             with torch.device("meta"), limit, warnings.catch_warnings(action="ignore"):
                 outline = build(self.metadata.config, components, self.metadata.image_shape)
-        except PluginError:
-            raise
         except Exception as error:  # a constructor may raise anything for sizes that nobody would choose
+            if isinstance(error, PluginError) and not isinstance(error, ConstructorError):
+                raise
             raise CheckpointError(f"{printable(self.path)} does not fit its own config: {printable(error)}") from error
         self._compare(outline)
         autoencoder = build(self.metadata.config, components, self.metadata.image_shape)
         autoencoder.load_state_dict(dict(self.tensors), strict=True)
+        autoencoder.metadata, autoencoder.file = self.metadata, self.path.absolute()
         return autoencoder.eval().requires_grad_(False)
 
     def _compare(self, outline: Autoencoder) -> None:

@@ -16,9 +16,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from zoo.config import component_options, flag_of, setting
+from zoo.defaults import float32_on_cpu
 from zoo.errors import ConfigError, PluginError, ZooError
 from zoo.items import described, tensors_of
 from zoo.registry import Component, installed
+from zoo.signatures import call_target
 from zoo.specs import DatasetSpec
 
 EVALUATION_BATCH_SIZE = 256
@@ -143,6 +145,7 @@ def load_dataset(name: str, /, split: str, **options: Any) -> ImageDataset:
     return load_split(installed().get("dataset", name), options, split)
 
 
+@float32_on_cpu()
 def load_split(component: Component, options: Mapping[str, Any], split: str) -> ImageDataset:
     """Read one split of a dataset into memory.
 
@@ -155,10 +158,10 @@ def load_split(component: Component, options: Mapping[str, Any], split: str) -> 
     assert isinstance(spec, DatasetSpec)
     if split not in spec.splits:
         raise ConfigError(f"{component} has no split '{split}'. Its splits: {', '.join(spec.splits)}.")
-    target, values = component.load(), component_options(component, options)
+    values = component_options(component, options)
     where = f"{component}, split '{split}'"
     try:
-        source = target(split, **values)
+        source = call_target(component, {"split": split}, values)
     except ZooError:
         raise
     except Exception as error:

@@ -12,6 +12,7 @@ from torch import Tensor
 from zoo import checkpoint
 from zoo.autoencoder import Autoencoder, image_shape_of
 from zoo.data import EVALUATION_BATCH_SIZE, ImageDataset, load_split, to_float
+from zoo.defaults import float32_on_cpu
 from zoo.errors import IncompatibleError
 from zoo.registry import installed
 
@@ -64,6 +65,7 @@ def held_out_images(
     return load_split(component, {**options, **(dataset_options or {})}, "test")
 
 
+@float32_on_cpu()
 def reconstruction_metrics(autoencoder: Autoencoder, dataset: ImageDataset) -> dict[str, float]:
     """Return MSE, PSNR and SSIM of the deterministic reconstructions.
 

@@ -23,6 +23,7 @@ from itertools import count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from zoo.display import run_html, run_text
 from zoo.errors import OutputError, command, printable
 from zoo.files import flush_directory
 
@@ -94,6 +95,13 @@ class Run:
         from zoo.checkpoint import load
 
         return load(self.checkpoint)
+
+    def __repr__(self) -> str:
+        return run_text(self)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return run_html(self)
 
 
 @contextlib.contextmanager

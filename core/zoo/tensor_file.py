@@ -113,11 +113,14 @@ def read(kind: FileKind, path: Path) -> tuple[str, dict[str, Tensor]]:
     """
     import safetensors.torch
 
+    from zoo.defaults import float32_on_cpu
+
     name = printable(path)
     with _open(kind, path) as file:
         header, raw = _read(kind, name, file)
     try:
-        tensors = safetensors.torch.load(raw)  # refuses overlaps, over which a checksum could take for ever
+        with float32_on_cpu():
+            tensors = safetensors.torch.load(raw)  # refuses overlaps, over which a checksum could take for ever
     except (SafetensorError, AssertionError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{name} is damaged: {printable(error)}") from error
     if header.entries["format"] != "pt" or header.entries["sha256"] != _digest(kind, header, raw):

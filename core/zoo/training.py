@@ -33,6 +33,7 @@ from zoo.data import (
     split_validation,
     training_loader,
 )
+from zoo.defaults import float32_on_cpu
 from zoo.errors import (
     ConfigError,
     MissingDependencyError,
@@ -125,6 +126,7 @@ def resume(
     return _go_on(resolve(settings), directory, quiet=quiet, logger=logger)
 
 
+@float32_on_cpu()
 def fit(
     config: RunConfig, run: Run | None, state: ResumeState | None, *, quiet: bool, logger: LoggerName | None = None
 ) -> Run:

@@ -111,6 +111,6 @@ def _facts(outcome: Outcome) -> dict[str, str]:
         "promise": outcome.check.promise,
         "result": outcome.result,
         "message": outcome.message,
-        "usual_cause": outcome.check.cause,
+        "usual_cause": outcome.cause,
         "again": outcome.again,
     }

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from zoo.defaults import float32_on_cpu
 from zoo.errors import IncompatibleError, PluginError, command, printable
 from zoo.options import REQUIRED, Option, options_of, parse_options
 from zoo.registry import Component
@@ -24,15 +25,29 @@ CHECKS: list[Check] = []
 
 SHAPES: tuple[ImageShape, ...] = ((1, 28, 28), (3, 32, 32), (1, 28, 20), (3, 33, 31))
 SIZES = (3, 1, 16)
+OTHER_SIZES = (2, 4, 8, 32, 64, 128, 256, 512)  # for components that refuse all of `SIZES`
+
+# Exceptions of torch whose cause is not the check's usual one, by a part of their text.
+_KNOWN_CAUSES = {
+    "should be between 0 and 1": "binary cross-entropy of outputs outside [0, 1]: a decoder's outputs are not bounded",
+    "does not require grad": "weights that are all frozen, or a `.detach()` or `torch.no_grad()` on the way",
+}
 
 
 class Failed(Exception):  # noqa: N818 - a verdict, not an error of ours
-    """A component breaks the contract: what was measured, and what is allowed."""
+    """A component breaks the contract: what was measured, and what is allowed.
 
-    def __init__(self, measured: str, allowed: str) -> None:
+    Args:
+        measured: What was measured.
+        allowed: What is allowed.
+        cause: What usually leads to this measurement, where it is not what usually breaks the check.
+    """
+
+    def __init__(self, measured: str, allowed: str, cause: str = "") -> None:
         super().__init__(f"{measured}; allowed: {allowed}")
         self.measured = measured
         self.allowed = allowed
+        self.cause = cause
 
 
 class NotApplicable(Exception):  # noqa: N818
@@ -70,6 +85,7 @@ class Outcome:
         result: Whether it passed.
         message: Of a failure, what was measured and what is allowed; why a check does not apply.
         again: The command that runs this check again.
+        cause: What usually leads to such a failure.
     """
 
     component: Component
@@ -77,11 +93,12 @@ class Outcome:
     result: Result
     message: str
     again: str
+    cause: str
 
     @property
     def explanation(self) -> tuple[str, str, str]:
         """What the reader of a failure needs, a line each."""
-        return self.message, f"usual cause: {self.check.cause}", f"again: {self.again}"
+        return self.message, f"usual cause: {self.cause}", f"again: {self.again}"
 
 
 @dataclass
@@ -147,6 +164,24 @@ class Subject:
         return parse_options(self.kind, self.declared_options, self.options)
 
     @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes (an encoder's `out_features`, another's `latent_dim`) that it takes, of those that are tried.
+
+        A constructor refuses a size by `ValueError`. One that refuses all is tried with the first, which then tells.
+        """
+        taken = tuple(size for size in SIZES if self._takes_size(size))
+        return taken or tuple(size for size in OTHER_SIZES if self._takes_size(size))[:1] or SIZES[:1]
+
+    @property
+    def size(self) -> int:
+        """The size that checks use which try one."""
+        return self.sizes[0]
+
+    def _takes_size(self, size: int) -> bool:
+        shapes = SHAPES if self.kind != "objective" else (None,)
+        return any(self.takes(shape, size) for shape in shapes)
+
+    @cached_property
     def shapes(self) -> list[ImageShape]:
         """The image shapes that an encoder or decoder takes, of those that are tried.
 
@@ -159,12 +194,13 @@ class Subject:
             raise NotApplicable(f"it can be built for none of the image shapes that are tried: {tried}")
         return taken
 
-    def build(self, shape: ImageShape | None = None, size: int = 3, seed: int = 0) -> nn.Module:
+    def build(self, shape: ImageShape | None = None, size: int | None = None, seed: int = 0) -> nn.Module:
         """Build an encoder, decoder or objective with weights drawn from the seed, in eval mode.
 
         Args:
             shape: The image shape, for an encoder or decoder; the first that it takes by default.
-            size: An encoder's `out_features`; a decoder's or objective's `latent_dim`.
+            size: An encoder's `out_features`; a decoder's or objective's `latent_dim`; the first that it takes by
+                default.
             seed: Decides the weights. The global random state is left as it was.
         """
         if self.kind != "objective":
@@ -173,32 +209,33 @@ class Subject:
             torch.default_generator.manual_seed(seed)
             return self.construct(shape, size).eval()
 
-    def construct(self, shape: ImageShape | None, size: int = 3) -> nn.Module:
+    def construct(self, shape: ImageShape | None, size: int | None = None) -> nn.Module:
         """Call the target, with no seed set: as a plugin's code is called by the program."""
+        size = size or self.size
         sizes = {"encoder": (shape, size), "decoder": (size, shape)}.get(self.kind, (size,))
         module: nn.Module = self.target(*sizes, **self.values)
         return module
 
-    def inputs(self, shape: ImageShape | None = None, size: int = 3, count: int = 5, seed: int = 0) -> Tensor:
+    def inputs(self, shape: ImageShape | None = None, size: int | None = None, count: int = 5, seed: int = 0) -> Tensor:
         """Return images for an encoder `(count, C, H, W)`, latents for a decoder `(count, size)`."""
         generator = torch.Generator().manual_seed(seed)
         if self.kind == "encoder":
             return torch.rand(count, *(shape or self.shapes[0]), generator=generator)
-        return torch.randn(count, size, generator=generator)
+        return torch.randn(count, size or self.size, generator=generator)
 
-    def output_shape(self, shape: ImageShape | None = None, size: int = 3, count: int = 5) -> tuple[int, ...]:
+    def output_shape(self, shape: ImageShape | None = None, size: int | None = None, count: int = 5) -> tuple[int, ...]:
         """Return the shape that the contract asks of the output for such inputs."""
-        return (count, size) if self.kind == "encoder" else (count, *(shape or self.shapes[0]))
+        return (count, size or self.size) if self.kind == "encoder" else (count, *(shape or self.shapes[0]))
 
-    def takes(self, shape: ImageShape) -> bool:
-        """Say whether an encoder or decoder takes images of this shape: it says no by `ValueError`."""
-        return not isinstance(self.refusal(shape, "meta"), (ValueError, IncompatibleError))
+    def takes(self, shape: ImageShape | None, size: int | None = None) -> bool:
+        """Say whether it takes images of this shape, and this size: it says no by `ValueError`."""
+        return not isinstance(self.refusal(shape, "meta", size), (ValueError, IncompatibleError))
 
-    def refusal(self, shape: ImageShape, device: str = "cpu") -> Exception | None:
-        """Return what an encoder's or decoder's constructor raises for images of this shape."""
+    def refusal(self, shape: ImageShape | None, device: str = "cpu", size: int | None = None) -> Exception | None:
+        """Return what the constructor raises for images of this shape, and this size."""
         try:
             with preserved_randomness(), torch.device(device):
-                self.construct(shape)
+                self.construct(shape, size)
         except NotApplicable:
             raise
         except Exception as error:
@@ -247,18 +284,20 @@ def require(function: Callable[[Subject], None], subject: Subject, reason: str) 
 def run_check(check: Check, subject: Subject) -> Outcome:
     """Run one check, and tell the outcome."""
     result: Result = "failed"
-    message = ""
+    message, cause = "", check.cause
     try:
-        with preserved_randomness():
+        with preserved_randomness(), float32_on_cpu():
             check.run(subject)
         result = "passed"
     except NotApplicable as reason:
         result, message = "not applicable", str(reason)
     except Failed as failure:
         message = f"{_one_line(failure.measured)}; allowed: {failure.allowed}"
+        cause = failure.cause or _known_cause(failure.measured) or cause
     except Exception as error:  # whatever a component's own code raises breaks the promise
         message = f"{_one_line(described(error))}; allowed: no exception"
-    return Outcome(subject.component, check, result, message, _command(check, subject))
+        cause = _known_cause(str(error)) or cause
+    return Outcome(subject.component, check, result, message, _command(check, subject), cause)
 
 
 def described(error: BaseException) -> str:
@@ -269,6 +308,10 @@ def described(error: BaseException) -> str:
 def said(shape: ImageShape) -> str:
     """Return an image shape as a reader says it."""
     return "×".join(map(str, shape))
+
+
+def _known_cause(text: str) -> str:
+    return next((cause for part, cause in _KNOWN_CAUSES.items() if part in text), "")
 
 
 def _one_line(text: str) -> str:

@@ -21,7 +21,7 @@ from zoo.data import load_split, to_float
 from zoo.objective import Objective
 from zoo.registry import Component, installed
 from zoo.specs import Kind
-from zoo.testing.check import SHAPES, SIZES, Failed, ImageShape, NotApplicable, Subject, check, described, require, said
+from zoo.testing.check import SHAPES, Failed, ImageShape, NotApplicable, Subject, check, described, require, said
 
 _NETWORKS: tuple[Kind, ...] = ("encoder", "decoder")
 
@@ -97,7 +97,7 @@ def finite(subject: Subject) -> None:
                 raise Failed(f"{bad} of {output.numel()} values of the output for {what} are NaN or infinite", "none")
 
 
-@check(*_NETWORKS, cause="dropout or noise applied by hand, without asking `self.training`")
+@check(*_NETWORKS, cause="dropout, noise or an augmentation applied by hand, without asking `self.training`")
 def deterministic_in_eval(subject: Subject) -> None:
     """In eval mode the same input gives the same output."""
     network, inputs = subject.build(), subject.inputs()
@@ -117,7 +117,12 @@ def seeded_weights(subject: Subject) -> None:
     for name, weight in states[0].items():
         if not torch.equal(weight, states[1][name]):
             raise Failed(f"weight '{name}' differs between two builds with one seed", "equal weights")
-    drawn = [name for name, weight in states[0].items() if weight.is_floating_point() and weight.numel() > 1]
+    frozen = _frozen(subject.build())  # what a backbone was trained to is the same for every seed
+    drawn = [
+        name
+        for name, weight in states[0].items()
+        if weight.is_floating_point() and weight.numel() > 1 and name not in frozen
+    ]
     if drawn and all(torch.equal(states[0][name], states[2][name]) for name in drawn):
         raise Failed("the weights are the same for two seeds", "weights drawn from torch's generator")
 
@@ -140,7 +145,8 @@ def leaves_randomness_alone(subject: Subject) -> None:
     before = torch.get_rng_state()
     _forward(network, inputs)
     if not torch.equal(torch.get_rng_state(), before):
-        raise Failed("a pass in eval mode draws from torch's global generator", "no draw")
+        cause = "dropout, noise or an augmentation applied by hand, without asking `self.training`"
+        raise Failed("a pass in eval mode draws from torch's global generator", "no draw", cause)
 
 
 @check(*_NETWORKS, cause="batch statistics used in eval mode, or a mean over the batch dimension")
@@ -159,10 +165,14 @@ def batch_independence(subject: Subject) -> None:
         raise Failed(f"outputs alone and in a batch differ by up to {_difference(together, alone)}", "1e-8")
 
 
-@check(*_NETWORKS, cause="a layer that is made but not used, or a `.detach()` on the way")
+@check(
+    *_NETWORKS,
+    cause="a layer that is made but not used, a `.detach()` or `torch.no_grad()` on the way, or frozen weights without "
+    "`requires_grad_(False)`",
+)
 def gradients_reach_parameters(subject: Subject) -> None:
     """Every parameter that is to be trained gets a gradient."""
-    network = subject.build().train()
+    network = _trained(subject)
     torch.autograd.backward(_weighted_sum(network(subject.inputs())))
     for name, parameter in network.named_parameters():
         if parameter.requires_grad and parameter.grad is None:
@@ -274,10 +284,12 @@ def moves_between_devices(subject: Subject) -> None:
             raise Failed(f"on {device}: output {tuple(output.shape)} on {output.device.type}", f"all on {device}")
 
 
-@check(*_NETWORKS, cause="gradients that vanish, or an output that ignores the input")
+@check(
+    *_NETWORKS, cause="gradients that vanish, no gradient at all (a `.detach()`), or an output that ignores the input"
+)
 def learns(subject: Subject) -> None:
     """Twenty steps of Adam towards a fixed output lower the loss."""
-    network, inputs = subject.build().train(), subject.inputs()
+    network, inputs = _trained(subject), subject.inputs()
     target = torch.rand(subject.output_shape(), generator=torch.Generator().manual_seed(1))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     losses = []
@@ -318,25 +330,28 @@ def copies(subject: Subject) -> None:
 def composes_with_reference(subject: Subject) -> None:
     """With a linear partner and the mean squared error it encodes, decodes and reconstructs."""
     for shape in subject.shapes:
-        _try_composed(subject, shape, _MeanSquaredError(3))
+        _try_composed(subject, shape, _mean_squared_error(subject))
 
 
 @check(*_NETWORKS, cause="a number of features that is not expected, or outputs so large that an exponential overflows")
 def composes_with_objectives(subject: Subject) -> None:
     """It works with every installed objective that works with linear networks."""
-    shape = subject.shapes[0]
+    shape, latent_dim = subject.shapes[0], subject.size
     tried = 0
     for component in installed().components("objective"):
         try:
-            objective: Any = Subject(component).build(size=3)
-            _compose(Linear(shape, (objective.encoder_features,)), Linear((3,), shape), objective, shape)
+            objective: Any = Subject(component).build(size=latent_dim)
+            features = objective.encoder_features
+            _compose(Linear(shape, (features,)), Linear((latent_dim,), shape), objective, shape)
         except Exception:  # noqa: S112 - the objective's own checks tell
             continue
+        if subject.kind == "encoder" and not subject.takes(shape, features):
+            continue
         with _named(component):
-            _try_composed(subject, shape, Subject(component).build(size=3))
+            _try_composed(subject, shape, Subject(component).build(size=latent_dim))
         tried += 1
     if not tried:
-        raise NotApplicable("no installed objective works with linear networks")
+        raise NotApplicable("no installed objective works with linear networks and its sizes")
 
 
 @check(
@@ -355,7 +370,7 @@ def composes_with_datasets(subject: Subject) -> None:
         except Exception:  # noqa: S112 - the dataset's own checks tell
             continue
         with _named(component):
-            _try_composed(subject, shape, _MeanSquaredError(3), images)
+            _try_composed(subject, shape, _mean_squared_error(subject), images)
         tried += 1
     if not tried:
         raise NotApplicable("no dataset that can be read has images of a shape that it takes")
@@ -387,20 +402,20 @@ def exportable(subject: Subject) -> None:
 
 def _try_composed(subject: Subject, shape: ImageShape, objective: Any, images: Tensor | None = None) -> None:
     """Compose the network with a linear partner, and take its losses and reconstructions."""
-    features = objective.encoder_features
+    features, latent_dim = objective.encoder_features, objective.latent_dim
     encoder: nn.Module
     decoder: nn.Module
     if subject.kind == "encoder":
-        encoder, decoder = subject.build(shape, features), Linear((3,), shape)
+        encoder, decoder = subject.build(shape, features), Linear((latent_dim,), shape)
     else:
-        encoder, decoder = Linear(shape, (features,)), subject.build(shape, 3)
+        encoder, decoder = Linear(shape, (features,)), subject.build(shape, latent_dim)
     _compose(encoder, decoder, objective, shape, images)
 
 
 def _compose(
     encoder: nn.Module, decoder: nn.Module, objective: Any, shape: ImageShape, images: Tensor | None = None
 ) -> None:
-    autoencoder = Autoencoder(encoder, objective, decoder, shape, 3)
+    autoencoder = Autoencoder(encoder, objective, decoder, shape, objective.latent_dim)
     if images is None:
         images = torch.rand(4, *shape, generator=torch.Generator().manual_seed(2))
     loss = autoencoder.train()(images)["loss"]
@@ -425,10 +440,10 @@ def _named(component: Component) -> Iterator[None]:
 
 def _cases(subject: Subject) -> Iterator[tuple[ImageShape, int, int]]:
     for shape in subject.shapes:
-        yield shape, SIZES[0], 5
-    for size in SIZES[1:]:
+        yield shape, subject.size, 5
+    for size in subject.sizes[1:]:
         yield subject.shapes[0], size, 5
-    yield subject.shapes[0], SIZES[0], 1
+    yield subject.shapes[0], subject.size, 1
 
 
 def _check_dtype(subject: Subject, dtype: torch.dtype) -> None:
@@ -442,6 +457,26 @@ def _forward(network: Any, inputs: Tensor, method: str = "__call__") -> Tensor:
         warnings.filterwarnings("ignore", r"(std|var)\w*\(\): degrees of freedom")  # `finite` tells what comes of it
         output: Tensor = getattr(network, method)(inputs.clone())  # a clone may be changed in place
     return output
+
+
+def _trained(subject: Subject) -> nn.Module:
+    """Return the network in training mode.
+
+    Raises:
+        NotApplicable: It has no weight to train, as a frozen backbone.
+    """
+    network = subject.build().train()
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise NotApplicable("it has no weights to train: it has none, or all are frozen")
+    return network
+
+
+def _frozen(network: nn.Module) -> set[str]:
+    return {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+
+
+def _mean_squared_error(subject: Subject) -> Objective:
+    return _MeanSquaredError(subject.size)
 
 
 def _weighted_sum(output: Tensor) -> Tensor:

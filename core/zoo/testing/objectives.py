@@ -12,7 +12,6 @@ from zoo.testing.check import Failed, NotApplicable, Subject, check
 from zoo.testing.networks import Linear
 
 SHAPE = (1, 8, 8)
-LATENT_DIM = 3
 COUNT = 6
 DRAWS = 200
 TOLERANCE = 0.05
@@ -20,8 +19,8 @@ TOLERANCE = 0.05
 
 @check("objective", cause="a class that is not derived from `zoo.Objective`, or a mistake in its constructor")
 def is_objective(subject: Subject) -> None:
-    """It is a `zoo.Objective`, for latents of every size."""
-    for latent_dim in (1, 3, 16):
+    """It is a `zoo.Objective`, for latents of every size that it takes."""
+    for latent_dim in subject.sizes:
         objective = subject.build(size=latent_dim)
         if not isinstance(objective, Objective):
             raise Failed(f"it is {type(objective).__name__}", "a zoo.Objective")
@@ -32,7 +31,7 @@ def is_objective(subject: Subject) -> None:
 @check("objective", cause="a method without `@property`, or a number computed with `/` or NumPy")
 def encoder_features(subject: Subject) -> None:
     """It says how many features it needs: a positive `int`."""
-    for latent_dim in (1, 3, 16):
+    for latent_dim in subject.sizes:
         features = _objective(subject, latent_dim).encoder_features
         if not isinstance(features, int) or features < 1:
             raise Failed(f"encoder_features is {features!r} for latent_dim {latent_dim}", "a positive int")
@@ -41,7 +40,7 @@ def encoder_features(subject: Subject) -> None:
 @check("objective", cause="a slice of the wrong dimension")
 def latents_shape(subject: Subject) -> None:
     """Features `(N, encoder_features)` become latents `(N, latent_dim)`."""
-    for latent_dim in (1, 3, 16):
+    for latent_dim in subject.sizes:
         objective = _objective(subject, latent_dim)
         shape = tuple(objective.latents(_features(objective)).shape)
         if shape != (COUNT, latent_dim):
@@ -78,7 +77,7 @@ def losses_finite(subject: Subject) -> None:
                 raise Failed(f"'{name}' is {value.sum().item()} for {what} images", "finite")
 
 
-@check("objective", cause="a term that asks `self.training`: a weight that differs between training and validation")
+@check("objective", cause="a weight, a dropout or an augmentation (a random crop or flip) that asks `self.training`")
 def same_in_train_and_eval(subject: Subject) -> None:
     """With the same random numbers, training and eval mode give the same loss."""
     model, images = _model(subject), _images()
@@ -107,7 +106,7 @@ def closed_form(subject: Subject) -> None:
     """A part named `kl` is the KL divergence from N(0, 1) in nats, divided by C·H·W."""
     objective, model, images = _objective(subject), _model(subject), _images()
     losses = _losses(model, images)
-    if "kl" not in losses or objective.encoder_features != 2 * LATENT_DIM:
+    if "kl" not in losses or objective.encoder_features != 2 * objective.latent_dim:
         raise NotApplicable("it has no part named 'kl' of a Gaussian posterior")
     mean, log_variance = model.encoder(images).detach().chunk(2, dim=1)
     divergence = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0.0, 1.0))
@@ -124,8 +123,8 @@ def prior_sampling(subject: Subject) -> None:
     if not objective.has_prior:
         raise NotApplicable("it has no prior")
     draws = [objective.sample_prior(7, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
-    if tuple(draws[0].shape) != (7, LATENT_DIM) or not bool(torch.isfinite(draws[0]).all()):
-        raise Failed(f"draws {tuple(draws[0].shape)}", f"finite {(7, LATENT_DIM)}")
+    if tuple(draws[0].shape) != (7, objective.latent_dim) or not bool(torch.isfinite(draws[0]).all()):
+        raise Failed(f"draws {tuple(draws[0].shape)}", f"finite {(7, objective.latent_dim)}")
     if not torch.equal(draws[0], draws[1]) or torch.equal(draws[0], draws[2]):
         raise Failed("the draws do not follow the generator", "the same for one seed, others for another")
 
@@ -169,7 +168,7 @@ def training_lowers_the_error(subject: Subject) -> None:
         raise Failed(f"the error went from {before:.4g} to {after:.4g}", "a lower one")
 
 
-def _objective(subject: Subject, latent_dim: int = LATENT_DIM) -> Objective:
+def _objective(subject: Subject, latent_dim: int | None = None) -> Objective:
     try:
         objective = subject.build(size=latent_dim)
     except NotApplicable:
@@ -182,10 +181,10 @@ def _objective(subject: Subject, latent_dim: int = LATENT_DIM) -> Objective:
 
 
 def _model(subject: Subject) -> Autoencoder:
-    objective = _objective(subject)
+    objective, latent_dim = _objective(subject), subject.size
     torch.default_generator.manual_seed(0)
-    encoder, decoder = Linear(SHAPE, (objective.encoder_features,)), Linear((LATENT_DIM,), SHAPE)
-    return Autoencoder(encoder, objective, decoder, SHAPE, LATENT_DIM)
+    encoder, decoder = Linear(SHAPE, (objective.encoder_features,)), Linear((latent_dim,), SHAPE)
+    return Autoencoder(encoder, objective, decoder, SHAPE, latent_dim)
 
 
 def _images() -> Tensor:

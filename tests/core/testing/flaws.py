@@ -684,3 +684,75 @@ def from_folder(split: str, *, folder: str) -> TensorDataset:
     if not os.path.isdir(folder):
         raise DatasetError(f"{folder} is no folder.")
     return noise(split)
+
+
+# What is right, though it is not usual
+
+
+class FrozenBackbone(LinearEncoder):
+    """One linear layer that was trained elsewhere, and is not trained here."""
+
+    def __init__(self, image_shape: tuple[int, int, int], out_features: int) -> None:
+        super().__init__(image_shape, out_features)
+        with torch.no_grad():
+            for weight in self.parameters():
+                weight.copy_(torch.linspace(-0.01, 0.01, weight.numel()).view_as(weight))
+        self.requires_grad_(False)
+
+
+class MultiplesOfEight(LinearEncoder):
+    def __init__(self, image_shape: tuple[int, int, int], out_features: int) -> None:
+        if out_features % 8:
+            raise ValueError(f"out_features must be a multiple of 8, got {out_features}")
+        super().__init__(image_shape, out_features)
+
+
+class ThirtyTwoLatents(LinearDecoder):
+    def __init__(self, latent_dim: int, image_shape: tuple[int, int, int]) -> None:
+        if latent_dim != 32:
+            raise ValueError("it takes 32 latents")
+        super().__init__(latent_dim, image_shape)
+
+
+class FewLatents(Gaussian):
+    def __init__(self, latent_dim: int) -> None:
+        if latent_dim > 2:
+            raise IncompatibleError("it takes one or two latents")
+        super().__init__(latent_dim)
+
+
+# Mistakes whose cause is not what usually breaks the check
+
+
+class BackboneWithoutGradients(LinearEncoder):
+    def __init__(self, image_shape: tuple[int, int, int], out_features: int) -> None:
+        super().__init__(image_shape, 16)
+        self.head = nn.Linear(16, out_features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            features = super().forward(images)
+        return self.head(features)
+
+
+class DetachedWhole(LinearEncoder):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).detach()
+
+
+class CrossEntropy(Plain):
+    def losses(self, images: Tensor, encode: Any, decode: Any) -> dict[str, Tensor]:
+        return {"loss": nn.functional.binary_cross_entropy(decode(encode(images)), images)}
+
+
+class Flipping(Plain):
+    def losses(self, images: Tensor, encode: Any, decode: Any) -> dict[str, Tensor]:
+        if self.training:
+            flipped = torch.rand(len(images)) < 0.5
+            images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
+        return super().losses(images, encode, decode)
+
+
+class NoisyEncoder(LinearEncoder):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images + 1e-3 * torch.randn_like(images))

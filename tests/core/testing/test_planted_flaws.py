@@ -204,6 +204,80 @@ def test_what_torch_prints_of_a_failure_stays_out(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("name", ["gradients_reach_parameters", "learns"])
+def test_a_frozen_backbone_has_nothing_to_train(name):
+    frozen = Flaw("encoder", "FrozenBackbone")
+    (outcome,) = outcomes_of(frozen, "not applicable", only=name).values()
+    assert outcome.message == "it has no weights to train: it has none, or all are frozen"
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        ("encoder", "FrozenBackbone"),
+        ("encoder", "MultiplesOfEight"),
+        ("decoder", "ThirtyTwoLatents"),
+        ("objective", "FewLatents"),
+    ],
+)
+def test_frozen_weights_and_a_restricted_size_are_no_flaws(kind, target):
+    assert failures(Flaw(kind, target)) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [("encoder", "MultiplesOfEight"), ("decoder", "ThirtyTwoLatents"), ("objective", "FewLatents")],
+)
+def test_every_check_is_run_with_a_size_that_a_component_takes(kind, target):
+    assert outcomes_of(Flaw(kind, target), "not applicable") == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "causes"),
+    [
+        (
+            "encoder",
+            "BackboneWithoutGradients",
+            {
+                "gradients_reach_parameters": "frozen weights without `requires_grad_(False)`",
+                "gradients_reach_input": "`torch.no_grad()`",
+            },
+        ),
+        (
+            "encoder",
+            "DetachedWhole",
+            {
+                "gradients_reach_parameters": "a `.detach()` or `torch.no_grad()` on the way",
+                "gradients_reach_input": "a `.detach()`",
+                "learns": "no gradient",
+            },
+        ),
+        ("objective", "Flipping", {"same_in_train_and_eval": "an augmentation (a random crop or flip)"}),
+        (
+            "encoder",
+            "NoisyEncoder",
+            {
+                "deterministic_in_eval": "noise or an augmentation applied by hand",
+                "leaves_randomness_alone": "noise or an augmentation applied by hand",
+            },
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_mistake_gets_its_own_usual_cause(kind, target, causes):
+    failed = outcomes_of(Flaw(kind, target), "failed")
+    for name, cause in causes.items():
+        assert cause in failed[name].cause
+
+
+def test_binary_cross_entropy_of_unbounded_outputs_is_the_one_cause_of_all_that_fails():
+    failed = outcomes_of(Flaw("objective", "CrossEntropy"), "failed")
+    assert "losses_are_scalars" in failed
+    assert {outcome.cause for outcome in failed.values()} == {
+        "binary cross-entropy of outputs outside [0, 1]: a decoder's outputs are not bounded"
+    }
+
+
 def test_every_check_has_a_flaw_and_every_flaw_a_check():
     assert set(FLAWS) == {check.name for check in CHECKS}
 
