@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 COLUMNS = 10
 ROWS = 2
-LEAST_SIDE = 64  # pixels; smaller images are enlarged by a whole factor, without smoothing
+# Smaller images are enlarged by a whole factor without smoothing, until the shorter side has this many pixels
+# or the longer side would have more than the most.
+LEAST_SIDE = 64
+MOST_SIDE = 512
 
 
 def reconstruction_grid(autoencoder: Autoencoder, dataset: ImageDataset, path: Path) -> None:
@@ -44,7 +47,8 @@ def save_grid(images: Tensor, columns: int, path: Path) -> None:
     from torchvision.transforms.v2.functional import to_pil_image
     from torchvision.utils import make_grid
 
-    factor = -(-LEAST_SIDE // min(images.shape[-2:]))
+    shorter, longer = sorted(images.shape[-2:])
+    factor = max(1, min(-(-LEAST_SIDE // shorter), MOST_SIDE // longer))
     enlarged = images.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
     grid = make_grid(enlarged, nrow=min(columns, len(images)), padding=2, pad_value=0.5)
     buffer = io.BytesIO()
