@@ -73,6 +73,9 @@ def reconstruction_metrics(autoencoder: Autoencoder, dataset: ImageDataset) -> d
     images, channels and positions of the window (Wang et al. 2004: 11×11, Gaussian with σ = 1.5, inside
     the image). It is undefined, and left out, where a side of the images is shorter than the window.
     """
+    import zoo.matplotlib_import  # noqa: F401
+
+    # isort: split
     from torchmetrics import MeanSquaredError
     from torchmetrics.image import PeakSignalNoiseRatio
 

@@ -10,6 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import zoo.matplotlib_import  # noqa: F401
+
+# isort: split
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -52,6 +55,8 @@ from zoo.runs import Run, begun_run, is_first_process, new_run
 from zoo.specs import KINDS, Kind
 
 LoggerName = Literal["tensorboard"]
+
+_log = logging.getLogger("zoo")
 
 
 def train(
@@ -266,10 +271,22 @@ def _finish(run: Run, config: RunConfig, test_set: ImageDataset, device: torch.d
     best = checkpoint.read(run.checkpoint)
     autoencoder = best.build().to(device)
     metrics = reconstruction_metrics(autoencoder, test_set)
-    reconstruction_grid(autoencoder, test_set, run.reconstructions_picture)
-    training_curves(run.history, run.curves_picture)
+    with _a_picture_is_optional(run.reconstructions_picture):
+        reconstruction_grid(autoencoder, test_set, run.reconstructions_picture)
+    with _a_picture_is_optional(run.curves_picture):
+        training_curves(run.history, run.curves_picture)
     facts = {"config": config, "test_metrics": metrics, "history": checkpoint.history_of(run.history)}
     checkpoint.save(run.checkpoint, autoencoder, best.metadata.model_copy(update=facts))
+
+
+@contextlib.contextmanager
+def _a_picture_is_optional(path: Path) -> Iterator[None]:
+    """Turn an exception into a warning: a trained model must not be lost to a picture that cannot be drawn."""
+    try:
+        yield
+    except Exception as error:
+        why = printable(" ".join(f"{type(error).__name__}: {error}".split())).rstrip(".")
+        _log.warning("zoo: Cannot draw %s (%s). The run is complete without it.", printable(path), why)
 
 
 def _trainer(config: RunConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:

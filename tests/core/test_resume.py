@@ -49,7 +49,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-class PowerCut(Exception):  # noqa: N818
+class PowerCut(BaseException):
     """Ends a training at once, and leaves the test running."""
 
 

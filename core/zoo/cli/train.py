@@ -117,5 +117,5 @@ def report(run: Run) -> None:
     click.echo(f"test  {metrics_text(metrics)}")
     click.echo(f"kept  {run.checkpoint}")
     others = (run.config_file, run.metrics_file, run.reconstructions_picture, run.curves_picture)
-    click.echo("also  " + "  ".join(path.name for path in others))
+    click.echo("also  " + "  ".join(path.name for path in others if path.exists()))
     click.echo(f"next  zoo reconstruct {run.directory} --output grid.png")
