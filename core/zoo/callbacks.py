@@ -21,7 +21,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, Checkpoint, EMAWeightAveraging
+from pytorch_lightning.callbacks import Callback, Checkpoint, WeightAveraging
 from torch import Tensor
 
 from zoo import checkpoint, resume_state
@@ -43,8 +43,8 @@ class BatchCallback(Callback, ABC):
         """Take note of a batch of `count` images, on which the loss was so."""
 
 
-class KeepBest(Callback):
-    """Keep the weights with the lowest validation loss, and never any that are not finite.
+class KeepWeights(Callback):
+    """Writes a run's checkpoint.
 
     Args:
         path: The checkpoint file.
@@ -56,21 +56,38 @@ class KeepBest(Callback):
         self.path = path
         self.autoencoder = autoencoder
         self.metadata = metadata
+
+    def save(self, epoch: int) -> None:
+        checkpoint.save(self.path, self.autoencoder, self.metadata.model_copy(update={"epoch": epoch}))
+
+
+class KeepLast(KeepWeights):
+    """Keep the weights of the epoch that has just been validated."""
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.save(trainer.current_epoch + 1)
+
+
+class KeepBest(KeepWeights):
+    """Keep the weights of the epoch with the lowest value of the column that the run monitors."""
+
+    def __init__(self, path: Path, autoencoder: Autoencoder, metadata: checkpoint.Metadata) -> None:
+        super().__init__(path, autoencoder, metadata)
+        self.monitor = metadata.config.monitor
         self.best = math.inf
         self.epoch = 0
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        loss = float(trainer.callback_metrics["val_loss"])
-        if loss < self.best:
-            epoch = trainer.current_epoch + 1
-            checkpoint.save(self.path, self.autoencoder, self.metadata.model_copy(update={"epoch": epoch}))
-            self.best, self.epoch = loss, epoch
+        value = float(trainer.callback_metrics[self.monitor])
+        if value < self.best:
+            self.best, self.epoch = value, trainer.current_epoch + 1
+            self.save(self.epoch)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "epoch": self.epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best loss so far, if the file still holds the weights that it belongs to.
+        """Take up the lowest value so far, if the file still holds the weights that it belongs to.
 
         A training that was killed after it kept the weights of an epoch, and before it kept that
         epoch's resume state, leaves later weights: the same come again.
@@ -85,9 +102,12 @@ class KeepBest(Callback):
 
 
 class Divergence(Callback):
-    """Stop a training whose loss is no longer finite."""
+    """Stop a training whose loss, or the column that it monitors, is no longer finite."""
 
     batch = 0  # how many of the epoch are done
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -96,13 +116,14 @@ class Divergence(Callback):
         finite = torch.isfinite(losses)
         if not finite.all():
             first = finite.tolist().index(False)
-            _require_finite(trainer, "training", losses[first], self.batch - len(losses) + first + 1)
+            _require_finite(trainer, "The training loss", losses[first], self.batch - len(losses) + first + 1)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        _require_finite(trainer, "validation", trainer.callback_metrics["val_loss"], self.batch)
+        _require_finite(trainer, "The validation loss", trainer.callback_metrics["val_loss"], self.batch)
+        _require_finite(trainer, self.monitor, trainer.callback_metrics[self.monitor], self.batch)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        _require_finite(trainer, "training", trainer.callback_metrics["train_loss"], self.batch)
+        _require_finite(trainer, "The training loss", trainer.callback_metrics["train_loss"], self.batch)
 
 
 class History(BatchCallback):
@@ -161,21 +182,32 @@ class History(BatchCallback):
         return self.images / max(self._last_batch - self._started, 1e-9)
 
 
-class MovingAverage(BatchCallback, EMAWeightAveraging):
+class MovingAverage(BatchCallback, WeightAveraging):
     """Keep an exponential moving average of the weights, step by step, and validate and keep that.
 
+    The average starts as the weights after the first step. Of the average before step n, counted from 0, a
+    share of min(decay, (1 + n) / (10 + n)) remains: with the whole decay from the start, the first weights
+    would still dominate the average at the end of a short run.
+
     Args:
-        decay: How much of the average remains at each step.
+        decay: How much of the average remains at each step, once many have been taken.
     """
 
     def __init__(self, decay: float) -> None:
-        super().__init__(decay=decay)
+        super().__init__(avg_fn=self._average)
+        self.decay = decay
+        self.remaining = 0.0
 
     def on_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor, count: int) -> None:
+        step = trainer.global_step - 1
+        self.remaining = min(self.decay, (1 + step) / (10 + step))
         super().on_train_batch_end(trainer, pl_module, None, None, 0)  # which sees whether there was a step
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Do nothing: all is done."""
+
+    def _average(self, average: Tensor, current: Tensor, _: Tensor | int) -> Tensor:
+        return self.remaining * average + (1 - self.remaining) * current
 
 
 class KeepState(Checkpoint):
@@ -325,7 +357,7 @@ def _keep_rows(path: Path, count: int) -> None:
         write_atomically(path, "".join(lines[: count + 1]).encode())
 
 
-def _require_finite(trainer: pl.Trainer, stage: str, loss: Tensor, step: int) -> None:
+def _require_finite(trainer: pl.Trainer, name: str, loss: Tensor, step: int) -> None:
     if not math.isfinite(loss):
         where = f"epoch {trainer.current_epoch + 1}, step {step}"
-        raise TrainingDivergedError(f"The {stage} loss became {float(loss)} at {where}. Try a lower --lr.")
+        raise TrainingDivergedError(f"{name} became {float(loss)} at {where}. Try a lower --lr.")

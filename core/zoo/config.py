@@ -22,6 +22,8 @@ from zoo.specs import KINDS, Kind
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # weights stay float32 in all of them
 
 
+ONE_CYCLE_LR = 0.01  # a peak that is passed through
+OTHER_LR = 0.003  # of the schedulers that start at it or stay at it
 FALLBACK_DECODER = "mlp"  # fits images of every shape
 MAX_OPTION_VALUES = 2000  # a checkpoint holds them, and is refused where it has far more
 
@@ -69,7 +71,10 @@ class RunConfig(_Frozen):
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         128, description="Images a batch, over all devices together."
     )
-    lr: Annotated[float, Field(gt=0, le=1e3)] = Field(0.01, description="Learning rate; the schedule's peak.")
+    lr: Annotated[float, Field(gt=0, le=1e3)] = Field(
+        description="Learning rate; the schedule's peak. "
+        f"By default {ONE_CYCLE_LR} with one-cycle, {OTHER_LR} with the other schedulers."
+    )
     scheduler: Literal["none", "one-cycle", "cosine", "plateau"] = Field(
         "one-cycle", description="Learning-rate schedule."
     )
@@ -85,10 +90,19 @@ class RunConfig(_Frozen):
     gradient_clip: Annotated[float, Field(gt=0)] | None = Field(None, description="Largest norm of the gradient.")
     accumulate: Annotated[int, Field(ge=1, le=1_000_000)] = Field(1, description="Batches an optimizer step.")
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None, description="Decay of an exponential moving average of the weights, e.g. 0.999."
+        None,
+        description="Decay of an exponential moving average of the weights, e.g. 0.999; "
+        "at most (1 + step) / (10 + step), so that short runs forget their first weights.",
     )
     early_stopping: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Stop after this many epochs without a better validation loss."
+        None, description="Stop after this many epochs in which the monitored column did not fall."
+    )
+    keep: Literal["best", "last"] = Field(
+        "best", description="Which epoch's weights to keep: where the monitored column is lowest, or the last."
+    )
+    monitor: StrictStr = Field(
+        "val_loss",
+        description="Validation column of metrics.csv that keep, early stopping and plateau follow; lower is better.",
     )
     accelerator: StrictStr = Field("auto", description="Lightning's accelerator: auto, cpu, cuda, mps, …")
     devices: Annotated[int, Field(ge=1, le=100_000)] = Field(
@@ -98,6 +112,14 @@ class RunConfig(_Frozen):
     strategy: StrictStr = Field("auto", description="Lightning's strategy: auto, ddp, …")
     precision: Precision = Field("32-true", description="Lightning's precision.")
     compile: bool = Field(False, description="Compile the training step with torch.compile.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_lr(cls, settings: Any) -> Any:
+        if not isinstance(settings, Mapping) or settings.get("lr") is not None:
+            return settings
+        scheduler = settings.get("scheduler", cls.model_fields["scheduler"].default)
+        return {**settings, "lr": default_lr(scheduler)}
 
     def component(self, kind: Kind) -> ComponentConfig:
         """Return the encoder's, decoder's, objective's or dataset's part."""
@@ -141,6 +163,11 @@ def resolve(settings: Mapping[str, Any], registry: Registry | None = None) -> Ru
         raise ConfigError(f"{location}: {explain(error)}") from error
     parts: dict[str, Any] = {kind: _resolve_component(kind, config.component(kind), registry) for kind in KINDS}
     return config.model_copy(update=parts)
+
+
+def default_lr(scheduler: str) -> float:
+    """Return the learning rate that goes with a scheduler, where none is given."""
+    return ONE_CYCLE_LR if scheduler == "one-cycle" else OTHER_LR
 
 
 def flag_of(name: str) -> str:

@@ -16,6 +16,8 @@ from zoo.defaults import float32_on_cpu
 from zoo.errors import IncompatibleError
 from zoo.registry import installed
 
+SSIM_WINDOW = 11  # pixels a side
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -70,16 +72,18 @@ def reconstruction_metrics(autoencoder: Autoencoder, dataset: ImageDataset) -> d
     """Return MSE, PSNR and SSIM of the deterministic reconstructions.
 
     Pixels are in [0, 1] and reconstructions are taken as they are, not clamped. The MSE is the mean
-    over every pixel of every image, the PSNR (dB) belongs to that MSE, and the SSIM (Wang et al.
-    2004, Gaussian window) is the mean over the images.
+    over every pixel of every image, and the PSNR (dB) belongs to that MSE. The SSIM is the mean over
+    images, channels and positions of the window (Wang et al. 2004: 11×11, Gaussian with σ = 1.5, inside
+    the image). It is undefined, and left out, where a side of the images is shorter than the window.
     """
+    import zoo.matplotlib_import  # noqa: F401
+
+    # isort: split
     from torchmetrics import MeanSquaredError
-    from torchmetrics.functional.image import structural_similarity_index_measure
     from torchmetrics.image import PeakSignalNoiseRatio
 
     device = next(autoencoder.parameters()).device
-    _, height, width = autoencoder.image_shape
-    window = min(11, (min(height, width) - 1) // 2 * 2 + 1)
+    has_ssim = min(autoencoder.image_shape[1:]) >= SSIM_WINDOW
     # No synchronisation: the other processes of a distributed training do not evaluate.
     mse = MeanSquaredError(sync_on_compute=False).to(device)
     psnr = PeakSignalNoiseRatio(data_range=1.0, sync_on_compute=False).to(device)
@@ -90,9 +94,22 @@ def reconstruction_metrics(autoencoder: Autoencoder, dataset: ImageDataset) -> d
             reconstructions = autoencoder.reconstruct(originals)
             mse.update(reconstructions, originals)
             psnr.update(reconstructions, originals)
-            # As channels of one image: convolutions of one channel at a time take ten times as long.
-            planes, expected = reconstructions.flatten(0, 1)[None], originals.flatten(0, 1)[None]
-            ssim = structural_similarity_index_measure(planes, expected, data_range=1.0, kernel_size=window)
-            assert isinstance(ssim, Tensor)
-            similarity += float(ssim) * len(batch)
-    return {"mse": float(mse.compute()), "psnr": float(psnr.compute()), "ssim": similarity / len(dataset)}
+            if has_ssim:
+                similarity += _mean_ssim(reconstructions, originals) * len(batch)
+    metrics = {"mse": float(mse.compute()), "psnr": float(psnr.compute())}
+    return metrics | ({"ssim": similarity / len(dataset)} if has_ssim else {})
+
+
+def _mean_ssim(images: Tensor, others: Tensor) -> float:
+    """Return the mean SSIM of images `(N, C, H, W)` and others; H and W are at least `SSIM_WINDOW`."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    # As channels of one image: convolutions of one channel at a time take ten times as long.
+    planes, other_planes = images.flatten(0, 1)[None], others.flatten(0, 1)[None]
+    result = structural_similarity_index_measure(
+        planes, other_planes, gaussian_kernel=True, sigma=1.5, data_range=1.0, return_full_image=True
+    )
+    assert isinstance(result, tuple)
+    _, ssim = result
+    margin = SSIM_WINDOW // 2  # torchmetrics reflects the borders; the windows that see them are dropped
+    return float(ssim[..., margin:-margin, margin:-margin].mean(dtype=torch.float64))

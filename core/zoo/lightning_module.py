@@ -103,7 +103,7 @@ class LitAutoencoder(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         for plateau in self.plateaus:
-            plateau.step(float(self.trainer.callback_metrics["val_loss"]))
+            plateau.step(float(self.trainer.callback_metrics[self.config.monitor]))
 
     def _step_with(self, optimizer: torch.optim.Adam) -> Step:
         config, world_size = self.config, self.trainer.world_size

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,12 @@ if TYPE_CHECKING:
 COLUMNS = 10
 FIRST_IMAGES = 20  # those of a dataset that are drawn
 PADDING = 0.5  # grey level between images
-LEAST_SIDE = 64  # pixels; smaller images are enlarged by a whole factor, without smoothing
+# Smaller images are enlarged by a whole factor without smoothing, until the shorter side has this many pixels
+# or the longer side would have more than the most.
+LEAST_SIDE = 64
+MOST_SIDE = 512
+
+_STYLE_LOCK = threading.Lock()
 
 
 def reconstruction_grid(autoencoder: Autoencoder, dataset: ImageDataset, path: Path) -> None:
@@ -53,7 +60,8 @@ def save_grid(images: Tensor, columns: int, path: Path) -> None:
     from torchvision.transforms.v2.functional import to_pil_image
     from torchvision.utils import make_grid
 
-    factor = -(-LEAST_SIDE // min(images.shape[-2:]))
+    shorter, longer = sorted(images.shape[-2:])
+    factor = max(1, min(-(-LEAST_SIDE // shorter), MOST_SIDE // longer))
     enlarged = images.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
     grid = make_grid(enlarged, nrow=min(columns, len(images)), padding=2, pad_value=PADDING)
     buffer = io.BytesIO()
@@ -69,12 +77,16 @@ def training_curves(history: Sequence[dict[str, float]], path: Path) -> None:
         path: The PNG file to write.
     """
     buffer = io.BytesIO()
-    curves_figure(history).savefig(buffer, format="png")
+    with _default_style():
+        curves_figure(history).savefig(buffer, format="png")
     write_atomically(path, buffer.getvalue())
 
 
 def curves_figure(history: Sequence[dict[str, float]]) -> Figure:
-    """Return the figure that `training_curves` writes."""
+    """Return the figure that `training_curves` writes.
+
+    It is no figure of pyplot's, so that it needs no window and no backend of the user's.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -90,3 +102,17 @@ def curves_figure(history: Sequence[dict[str, float]]) -> Figure:
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
+
+
+@contextlib.contextmanager
+def _default_style() -> Iterator[None]:
+    """Use matplotlib's own settings in the body, not the user's: these may ask for LaTeX or absent fonts."""
+    import zoo.matplotlib_import  # noqa: F401
+
+    # isort: split
+    import matplotlib
+
+    # The settings are the process's own: of two threads, the second would save and restore those of the first.
+    with _STYLE_LOCK, matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield

@@ -2,7 +2,7 @@
 
 runs/mnist-mlp-1/
   config.json            the whole RunConfig; `zoo train --config` on it repeats the run
-  model.safetensors      best weights on validation; self-contained
+  model.safetensors      weights of the best epoch, or of the last with --keep last; self-contained
   metrics.csv            a row an epoch
   reconstructions.png    originals over reconstructions, from the test split
   curves.png             the losses over the epochs
@@ -91,7 +91,7 @@ class Run:
         return read(self.checkpoint).metadata.test_metrics
 
     def load(self) -> Autoencoder:
-        """Return the model with the best weights, in eval mode."""
+        """Return the model with the weights that were kept, in eval mode."""
         from zoo.checkpoint import load
 
         return load(self.checkpoint)

@@ -10,6 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import zoo.matplotlib_import  # noqa: F401
+
+# isort: split
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -18,10 +21,11 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
+from torch import Tensor
 
 from zoo import checkpoint, resume_state
 from zoo.autoencoder import Autoencoder, build, dry_run, image_shape_of, lay_channels_last
-from zoo.callbacks import Divergence, History, Interruption, KeepBest, KeepState, MovingAverage
+from zoo.callbacks import Divergence, History, Interruption, KeepBest, KeepLast, KeepState, MovingAverage
 from zoo.compilation import compile_failure
 from zoo.config import RunConfig, flat_settings, read_config, resolve, setting
 from zoo.data import (
@@ -31,6 +35,7 @@ from zoo.data import (
     load_split,
     on_device,
     split_validation,
+    to_float,
     training_loader,
 )
 from zoo.defaults import float32_on_cpu
@@ -55,6 +60,8 @@ from zoo.runs import Run, begun_run, is_first_process, new_run
 from zoo.specs import KINDS, Kind
 
 LoggerName = Literal["tensorboard"]
+
+_log = logging.getLogger("zoo")
 
 
 def train(
@@ -138,10 +145,15 @@ def fit(
     train_places, validation_places = split_validation(len(images), config.validation_fraction, config.seed)
     # Used only when all is trained; but that its files are damaged is better heard of now.
     test_set = load_split(components["dataset"], config.dataset.options, "test")
+    _require_column(config, autoencoder, to_float(images.images[:2]))
     epoch = state.facts.epoch if state else 0
 
     interruption = Interruption(f"To go on: {command('zoo', 'resume', run.directory)}" if run else "")
-    callbacks = [interruption, Divergence(), *_callbacks(config, run, epoch, components, autoencoder, quiet=quiet)]
+    callbacks = [
+        interruption,
+        Divergence(config.monitor),
+        *_callbacks(config, run, epoch, components, autoencoder, quiet=quiet),
+    ]
     loggers = [_tensorboard(run.directory)] if run and logger == "tensorboard" else []
 
     with interruption.watching(), _lightning_keeps_quiet(), torch.random.fork_rng():
@@ -224,6 +236,25 @@ def _require_same_settings(config: RunConfig, run: Run) -> None:
         )
 
 
+def _require_column(config: RunConfig, autoencoder: Autoencoder, images: Tensor) -> None:
+    """Refuse to monitor what validation will not give; two images tell what it gives.
+
+    Raises:
+        ConfigError: There is no such column.
+    """
+    if config.monitor == "val_loss":  # the contract promises it
+        return
+    was_training = autoencoder.training
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        columns = sorted(f"val_{name}" for name in autoencoder.eval()(images))
+    autoencoder.train(was_training)
+    if config.monitor not in columns:
+        raise ConfigError(
+            f"{setting('monitor')}: '{printable(config.monitor)}' is no validation column of metrics.csv; "
+            f"choose one of {', '.join(columns)}."
+        )
+
+
 def _callbacks(
     config: RunConfig,
     run: Run | None,
@@ -239,11 +270,12 @@ def _callbacks(
         resume_state.prune(run.resume_directory)
         blank = checkpoint.new_metadata(config, components, autoencoder.image_shape, epoch=0)
         history = History(run.metrics_file, epoch)
-        callbacks += [KeepBest(run.checkpoint, autoencoder, blank), history]
+        keep = KeepBest if config.keep == "best" else KeepLast
+        callbacks += [keep(run.checkpoint, autoencoder, blank), history]
     if config.ema:
-        callbacks.append(MovingAverage(config.ema))  # after KeepBest, which keeps the average
+        callbacks.append(MovingAverage(config.ema))  # after the checkpoint is written, which keeps the average
     if config.early_stopping:
-        callbacks.append(EarlyStopping("val_loss", patience=config.early_stopping))
+        callbacks.append(EarlyStopping(config.monitor, patience=config.early_stopping))
     versions = {component.plugin.distribution: component.plugin.version for component in components.values()}
     callbacks.append(KeepState(run.resume_directory if run else None, versions, epoch))
     if run and not quiet:
@@ -259,10 +291,22 @@ def _finish(run: Run, config: RunConfig, test_set: ImageDataset, device: torch.d
     best = checkpoint.read(run.checkpoint)
     autoencoder = best.build().to(device)
     metrics = reconstruction_metrics(autoencoder, test_set)
-    reconstruction_grid(autoencoder, test_set, run.reconstructions_picture)
-    training_curves(run.history, run.curves_picture)
+    with _a_picture_is_optional(run.reconstructions_picture):
+        reconstruction_grid(autoencoder, test_set, run.reconstructions_picture)
+    with _a_picture_is_optional(run.curves_picture):
+        training_curves(run.history, run.curves_picture)
     facts = {"config": config, "test_metrics": metrics, "history": checkpoint.history_of(run.history)}
     checkpoint.save(run.checkpoint, autoencoder, best.metadata.model_copy(update=facts))
+
+
+@contextlib.contextmanager
+def _a_picture_is_optional(path: Path) -> Iterator[None]:
+    """Turn an exception into a warning: a trained model must not be lost to a picture that cannot be drawn."""
+    try:
+        yield
+    except Exception as error:
+        why = printable(" ".join(f"{type(error).__name__}: {error}".split())).rstrip(".")
+        _log.warning("zoo: Cannot draw %s (%s). The run is complete without it.", printable(path), why)
 
 
 def _trainer(config: RunConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
@@ -313,7 +357,7 @@ def _tensorboard(directory: Path) -> Logger:
 
 def _kept(run: Run | None) -> str:
     if run and run.checkpoint.exists():
-        return f"The best epoch so far is kept: {command('zoo', 'eval', run.directory)}"
+        return f"The {run.config.keep} epoch so far is kept: {command('zoo', 'eval', run.directory)}"
     return "No epoch was finished, so no weights are kept."
 
 

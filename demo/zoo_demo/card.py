@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.cli.common import json_values
-from zoo.config import ComponentConfig, RunConfig, flag_of
+from zoo.config import ComponentConfig, RunConfig, default_lr, flag_of
 from zoo.errors import ZooError, command
 from zoo.options import REQUIRED, options_of
 from zoo.specs import KINDS
@@ -88,7 +88,7 @@ def _command(checkpoint: Checkpoint) -> str:
             words += [flag_of(name), value.name, *_assignments(checkpoint, name)]
         elif isinstance(value, bool):
             words += [flag_of(name)] * value
-        elif value != field.default:
+        elif value != (default_lr(config.scheduler) if name == "lr" else field.default):
             words += [flag_of(name), str(value)]
     return command(*words)
 

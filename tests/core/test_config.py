@@ -113,6 +113,31 @@ def test_its_json_is_read_back_as_it_was():
     assert RunConfig.model_validate_json(config.to_json()) == config
 
 
+@pytest.mark.parametrize(
+    ("settings", "lr"),
+    [
+        ({}, 0.01),
+        ({"scheduler": "one-cycle"}, 0.01),
+        ({"scheduler": "none"}, 0.003),
+        ({"scheduler": "cosine"}, 0.003),
+        ({"scheduler": "plateau"}, 0.003),
+        ({"scheduler": "none", "lr": None}, 0.003),
+        ({"scheduler": "none", "lr": 0.01}, 0.01),
+    ],
+    ids=str,
+)
+def test_the_default_learning_rate_is_that_of_the_scheduler(settings, lr):
+    config = resolved(**settings)
+    assert config.lr == json.loads(config.to_json())["lr"] == lr
+
+
+def test_a_config_of_before_a_setting_was_introduced_has_its_default():
+    settings = json.loads(resolved(scheduler="none", lr=0.02).to_json())
+    old = {name: value for name, value in settings.items() if name not in ("keep", "monitor")}
+    config = RunConfig.model_validate(old)
+    assert (config.lr, config.keep, config.monitor) == (0.02, "best", "val_loss")
+
+
 def test_its_json_ends_with_a_newline():
     assert resolved().to_json().endswith("}\n")
 

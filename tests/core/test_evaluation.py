@@ -11,12 +11,22 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.metrics import structural_similarity
 
 import zoo
 from conftest import write_distribution
 from zoo import checkpoint
-from zoo.data import load_split
+from zoo.data import ImageDataset, load_split, to_float
+from zoo.evaluation import reconstruction_metrics
 from zoo.pictures import curves_figure, save_grid
+
+
+def write_plugin(site, name, files):
+    """Write the plugin zoo-NAME with these files in its package."""
+    write_distribution(site, f"zoo-{name}", {name: f"zoo_{name}.plugin"})
+    (site / f"zoo_{name}").mkdir()
+    for file, text in files.items():
+        (site / f"zoo_{name}" / file).write_text(textwrap.dedent(text))
 
 
 @pytest.fixture(scope="module")
@@ -32,26 +42,163 @@ def test_mse_is_the_mean_over_every_pixel_and_psnr_belongs_to_it(run):
     metrics = zoo.evaluate(run.directory).metrics
     assert metrics["mse"] == pytest.approx(mse, rel=1e-5)
     assert metrics["psnr"] == pytest.approx(-10 * math.log10(mse), rel=1e-5)
-    assert -1 <= metrics["ssim"] <= 1
 
 
-def test_a_perfect_reconstruction_has_ssim_1(run):
-    from zoo.evaluation import reconstruction_metrics
+# SSIM
 
-    class Perfect(torch.nn.Module):
-        image_shape = (3, 17, 20)
 
-        def __init__(self):
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(1))
+class Fixed(torch.nn.Module):
+    """Gives these reconstructions, one batch after the other."""
 
-        def reconstruct(self, images):
-            return images
+    def __init__(self, reconstructions):
+        super().__init__()
+        self.image_shape = tuple(reconstructions.shape[1:])
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.left = reconstructions
 
-    images = load_split(zoo.installed().get("dataset", "tiny-colour"), {}, "test")
-    metrics = reconstruction_metrics(Perfect(), images)
+    def reconstruct(self, images):
+        taken, self.left = self.left[: len(images)], self.left[len(images) :]
+        return taken
+
+
+def ssim_of(reconstructions, images):
+    metrics = reconstruction_metrics(Fixed(reconstructions), ImageDataset(images, torch.zeros(len(images))))
+    return metrics["ssim"]
+
+
+def ssim_by_the_formula(image, other):
+    """Equation 13 of Wang et al. 2004 in float64, with the constants of its section III.C."""
+    positions = np.arange(11) - 5
+    profile = np.exp(-(positions**2) / (2 * 1.5**2))
+    weights = np.outer(profile, profile) / profile.sum() ** 2
+    x, y = (np.lib.stride_tricks.sliding_window_view(plane.astype(np.float64), (11, 11)) for plane in (image, other))
+    mean_x, mean_y = (np.einsum("ijkl,kl->ij", plane, weights) for plane in (x, y))
+    away_x, away_y = x - mean_x[..., None, None], y - mean_y[..., None, None]
+    var_x, var_y, covariance = (
+        np.einsum("ijkl,kl->ij", product, weights) for product in (away_x**2, away_y**2, away_x * away_y)
+    )
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    return np.mean(similarity / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)))
+
+
+def ssim_by_scikit_image(image, other):
+    _, similarity = structural_similarity(
+        image.astype(np.float64), other.astype(np.float64), data_range=1, full=True,
+        gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+    )  # fmt: skip
+    return similarity[5:-5, 5:-5].mean()
+
+
+def mean_over_planes(similarity, images, others):
+    planes = zip(images.flatten(0, 1).numpy(), others.flatten(0, 1).numpy(), strict=True)
+    return np.mean([similarity(image, other) for image, other in planes])
+
+
+@pytest.mark.parametrize("shape", [(1, 11, 11), (1, 28, 28), (3, 17, 20), (1, 11, 40)], ids=str)
+@pytest.mark.parametrize("reference", [ssim_by_the_formula, ssim_by_scikit_image])
+def test_ssim_is_that_of_wang_et_al(reference, shape):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (6, *shape), dtype=torch.uint8, generator=generator)
+    images[:, :, : shape[1] // 2] = 0  # flat borders, as in MNIST
+    noise = 0.3 * torch.randn(images.shape, generator=generator)
+    reconstructions = to_float(images) + noise
+    expected = mean_over_planes(reference, reconstructions, to_float(images))
+    assert ssim_of(reconstructions, images) == pytest.approx(expected, abs=2e-6)
+
+
+def test_the_references_for_ssim_agree_on_mnist_and_so_does_the_published_metric():
+    images = load_split(zoo.installed().get("dataset", "mnist"), {}, "test").images[:300]
+    reconstructions = zoo.load("mnist-mlp").reconstruct(to_float(images))
+    for reference in (ssim_by_the_formula, ssim_by_scikit_image):
+        expected = mean_over_planes(reference, reconstructions, to_float(images))
+        assert expected == pytest.approx(0.4378, abs=5e-5)
+        assert ssim_of(reconstructions, images) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_perfect_reconstruction_has_ssim_1():
+    images = load_split(zoo.installed().get("dataset", "tiny-colour"), {}, "test").images
+    metrics = reconstruction_metrics(Fixed(to_float(images)), ImageDataset(images, torch.zeros(len(images))))
     assert metrics["mse"] == 0
     assert metrics["ssim"] == pytest.approx(1)
+
+
+# Small images
+
+SMALL = {
+    "plugin.py": """
+        from zoo import DatasetSpec, hookimpl
+
+        SHAPES = [(1, 1, 128), (1, 5, 5), (3, 5, 9), (1, 1, 1), (1, 10, 11), (1, 11, 11)]
+
+        @hookimpl
+        def zoo_datasets():
+            for shape in SHAPES:
+                name = "small-" + "-".join(map(str, shape))
+                yield DatasetSpec(
+                    name=name, target=f"zoo_small.dataset:{name.replace('-', '_')}", summary="Small", image_shape=shape,
+                    splits={"train": 64, "test": 16}, licence="CC0-1.0", credit="Nobody",
+                )
+    """,
+    "dataset.py": """
+        import math
+        import torch
+        from torch.utils.data import TensorDataset
+        from zoo_small.plugin import SHAPES
+
+        def small(shape, split: str):
+            first, count = {"train": (0, 64), "test": (64, 16)}[split]
+            numbers = torch.arange(first, first + count)[:, None] * 3 + torch.arange(math.prod(shape))
+            return TensorDataset((numbers % 256).to(torch.uint8).reshape(-1, *shape), numbers[:, 0] % 2)
+
+        def __getattr__(name):
+            def dataset(split: str):
+                return small(tuple(map(int, name.split("_")[1:])), split)
+            if not name.startswith("small_"):
+                raise AttributeError(name)
+            return dataset
+    """,
+}
+
+
+@pytest.fixture
+def small(run_zoo, tmp_path):
+    """Run the program beside the plugin zoo-small, whose datasets are named by their shapes."""
+    write_plugin(tmp_path / "site", "small", SMALL)
+    return lambda *arguments: run_zoo(*arguments, environment={"PYTHONPATH": str(tmp_path / "site")})
+
+
+@pytest.mark.parametrize(
+    ("shape", "names"),
+    [
+        ("1-1-128", ["mse", "psnr"]),
+        ("1-5-5", ["mse", "psnr"]),
+        ("3-5-9", ["mse", "psnr"]),
+        ("1-1-1", ["mse", "psnr"]),
+        ("1-10-11", ["mse", "psnr"]),
+        ("1-11-11", ["mse", "psnr", "ssim"]),
+    ],
+)
+def test_images_of_every_size_are_trained_on_and_only_large_ones_have_an_ssim(small, tmp_path, shape, names):
+    dataset = f"small-{shape}"
+    assert small("check", dataset).status == 0
+    trained = small("train", "--encoder", "mlp", "--dataset", dataset, "--batch-size", 16, "--output", "run")
+    assert (trained.status, trained.stderr) == (0, "")
+    metrics = json.loads(small("eval", "run", "--json").stdout)["metrics"]
+    assert list(metrics) == names
+    assert checkpoint.read(tmp_path / "run").metadata.test_metrics == pytest.approx(metrics)
+    resumed = small("resume", "run", "--epochs", 11)
+    assert (resumed.status, resumed.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((28, 28), (84, 84)), ((1, 128), (512, 4)), ((1, 1), (64, 64)), ((2, 600), (600, 2)), ((600, 2), (2, 600))],
+)
+def test_small_images_are_enlarged_in_a_grid_unless_a_side_is_long(tmp_path, shape, size):
+    save_grid(torch.zeros(1, 1, *shape), 1, tmp_path / "grid.png")
+    with Image.open(tmp_path / "grid.png") as picture:
+        assert picture.size == size
 
 
 def test_eval_prints_json_of_the_documented_form(run, run_zoo):
@@ -266,10 +413,7 @@ PHOTOS = {
 @pytest.fixture
 def moved(run_zoo, tmp_path):
     """Run the program beside the plugin zoo-photos, a run trained on `before/`, and the files now in `after/`."""
-    write_distribution(tmp_path / "site", "zoo-photos", {"photos": "zoo_photos.plugin"})
-    (tmp_path / "site" / "zoo_photos").mkdir()
-    for name, text in PHOTOS.items():
-        (tmp_path / "site" / "zoo_photos" / name).write_text(textwrap.dedent(text))
+    write_plugin(tmp_path / "site", "photos", PHOTOS)
     (tmp_path / "before").mkdir()
     for split, count in (("train", 64), ("test", 16)):
         np.random.default_rng(0).integers(0, 256, (count, 64), np.uint8).tofile(tmp_path / "before" / split)

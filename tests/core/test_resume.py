@@ -38,6 +38,8 @@ SETTINGS = {
     "plateau": {"scheduler": "plateau", "lr": 4e-8, "epochs": 6},
     "moving average": {"ema": 0.9},
     "early stopping": {"scheduler": "none", "lr": 1e-30, "early_stopping": 2, "epochs": 20},
+    "the last epoch": {"objective": "vae", "monitor": "val_kl", "keep": "last"},
+    "another column": {"objective": "vae", "monitor": "val_kl", "early_stopping": 2, "epochs": 6},
     "accumulation": {"accumulate": 4},
     "gradient clipping": {"gradient_clip": 0.01},
     "mixed precision": {"precision": "bf16-mixed"},
@@ -49,7 +51,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-class PowerCut(Exception):  # noqa: N818
+class PowerCut(BaseException):
     """Ends a training at once, and leaves the test running."""
 
 

@@ -11,6 +11,7 @@ import torch
 import zoo
 import zoo.training
 from zoo import checkpoint
+from zoo.callbacks import MovingAverage
 from zoo.data import ImageDataset
 
 SETTINGS = {"encoder": "mlp", "dataset": "tiny", "batch_size": 64, "epochs": 2, "accelerator": "cpu"}
@@ -219,6 +220,88 @@ def test_the_best_epoch_is_kept_not_the_last(train):
     run = train(epochs=4, scheduler="none", lr=0.9)
     losses = [row["val_loss"] for row in run.history]
     assert checkpoint.read(run.directory).metadata.epoch == losses.index(min(losses)) + 1
+
+
+def test_the_last_epoch_is_kept_where_that_is_asked_for(train):
+    run = train(objective="vae", epochs=3, monitor="val_kl", keep="last")
+    rates = [row["val_kl"] for row in run.history]
+    assert min(rates) < rates[-1]
+    assert checkpoint.read(run.directory).metadata.epoch == 3
+
+
+def test_the_best_epoch_is_that_of_the_monitored_column(train):
+    run = train(objective="vae", epochs=4, monitor="val_kl")
+    rates, losses = ([row[name] for row in run.history] for name in ("val_kl", "val_loss"))
+    assert losses.index(min(losses)) != rates.index(min(rates))
+    assert checkpoint.read(run.directory).metadata.epoch == rates.index(min(rates)) + 1
+
+
+def test_early_stopping_follows_the_monitored_column(train):
+    """The KL divergence of a VAE rises while its loss falls."""
+    settings = {"objective": "vae", "epochs": 6, "early_stopping": 1, "scheduler": "none"}
+    assert len(train(**settings).history) > len(train(**settings, monitor="val_kl").history)
+
+
+def test_plateau_follows_the_monitored_column(train):
+    settings = {"objective": "vae", "epochs": 6, "scheduler": "plateau"}
+    assert lr(train(**settings))[-1] == 0.003
+    assert lr(train(**settings, monitor="val_kl"))[-1] < 0.003
+
+
+@pytest.mark.parametrize("monitor", ["val_speed", "train_loss", "lr"])
+def test_a_column_that_validation_does_not_give_is_refused_before_training(train, tmp_path, monitor):
+    columns = r"val_kl, val_loss, val_reconstruction\.$"
+    with pytest.raises(zoo.ConfigError, match=rf"^monitor \(--monitor\): '{monitor}' is no .* choose one of {columns}"):
+        train(objective="vae", monitor=monitor)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_monitored_column_that_is_not_finite_stops_the_training(train, monkeypatch):
+    from zoo_objectives.vae import VAE
+
+    losses = VAE.losses
+
+    def spoiled(self, *arguments):
+        given = losses(self, *arguments)
+        return given | {"kl": given["kl"] * float("nan")}
+
+    monkeypatch.setattr(VAE, "losses", spoiled)
+    with pytest.raises(zoo.TrainingDivergedError, match=r"^val_kl became nan at epoch 1, step 9\."):
+        train(objective="vae", monitor="val_kl")
+
+
+@pytest.mark.parametrize(("keep", "epoch", "why"), [("best", 1, r"lowest val_kl \d\.\d{5}"), ("last", 3, "the last")])
+def test_the_report_says_which_epoch_is_kept_and_why(run_zoo, keep, epoch, why):
+    result = run_zoo(
+        "train", "--encoder", "mlp", "--dataset", "tiny", "--objective", "vae", "--epochs", 3, "--output", "run",
+        "--monitor", "val_kl", "--keep", keep,
+    )  # fmt: skip
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("kept"))
+    assert re.fullmatch(rf"kept  run/model\.safetensors  epoch {epoch} of 3: {why}", line)
+
+
+def test_a_moving_average_warms_up(train, monkeypatch):
+    """The recurrence is evaluated in float64, from the weights after each step."""
+    seen = []
+    on_batch_end = MovingAverage.on_batch_end
+
+    def watch(self, trainer, pl_module, loss, count):
+        seen.append(pl_module.autoencoder.encoder.layers[0].weight.detach().double())
+        on_batch_end(self, trainer, pl_module, loss, count)
+
+    monkeypatch.setattr(MovingAverage, "on_batch_end", watch)
+    run = train(epochs=4, ema=0.5, keep="last")
+    average = seen[0]
+    for step, current in enumerate(seen[1:], start=1):
+        decay = min(0.5, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * current
+    assert len(seen) == 36
+    torch.testing.assert_close(weights(run)["encoder.layers.0.weight"].double(), average, atol=1e-6, rtol=1e-5)
+
+
+def test_a_moving_average_does_not_spoil_a_short_run(train):
+    plain, averaged = train(epochs=3), train(epochs=3, ema=0.999)
+    assert averaged.history[-1]["val_loss"] < 1.2 * plain.history[-1]["val_loss"]
 
 
 def test_divergence_names_epoch_and_step_and_keeps_the_last_good_weights(train, tmp_path):

@@ -202,6 +202,7 @@ def test_a_pretrained_model_has_the_command_that_made_it():
     [
         TINY,
         COLOUR,
+        TINY | {"scheduler": "cosine", "keep": "last"},
         TINY | {"compile": True, "lr": 0.5, "ema": 0.99, "warmup": 0.1, "precision": "bf16-mixed", "seed": 7},
         TINY
         | {
@@ -211,7 +212,7 @@ def test_a_pretrained_model_has_the_command_that_made_it():
             "dataset": {"name": "tiny", "options": {"broken": True}},
         },
     ],
-    ids=["defaults", "components", "settings", "options"],
+    ids=["defaults", "components", "schedule", "settings", "options"],
 )
 def test_the_command_of_a_run_trains_with_its_very_settings(directory, third_party, monkeypatch, settings):
     make_run(directory / "run", settings)

@@ -28,7 +28,8 @@ from zoo.cli.completion import component_names
 def evaluate(run: str, dataset: str | None, dataset_options: dict[str, str], as_json: bool) -> None:
     """Evaluate RUN on its dataset's test split.
 
-    Prints MSE, PSNR (dB) and SSIM. RUN is a run directory, a .safetensors file or a pretrained model's name.
+    Prints MSE, PSNR (dB), and SSIM where both sides of the images are at least 11. RUN is a run directory, a
+    .safetensors file or a pretrained model's name.
     """
     with waiting("Evaluating…"):
         from zoo.evaluation import evaluate as evaluate_run

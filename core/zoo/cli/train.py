@@ -127,6 +127,18 @@ def _metavar(field: FieldInfo) -> str:
     return "N" if "int" in text else "X" if "float" in text else "NAME"
 
 
+def _kept_epoch(run: Run) -> str:
+    """Say which epoch's weights a run keeps, and why these."""
+    from zoo.checkpoint import read
+
+    metadata, history = read(run.checkpoint).metadata, run.history
+    monitor = metadata.config.monitor
+    why = (
+        "the last" if metadata.config.keep == "last" else f"lowest {monitor} {history[metadata.epoch - 1][monitor]:.5f}"
+    )
+    return f"epoch {metadata.epoch} of {len(history)}: {why}"
+
+
 def report(run: Run) -> None:
     """Print what a finished training has left."""
     from zoo.runs import is_first_process
@@ -136,7 +148,7 @@ def report(run: Run) -> None:
     metrics = run.test_metrics
     assert metrics  # the run is finished
     click.echo(f"test  {metrics_text(metrics)}")
-    click.echo(f"kept  {run.checkpoint}")
+    click.echo(f"kept  {run.checkpoint}  {_kept_epoch(run)}")
     others = (run.config_file, run.metrics_file, run.reconstructions_picture, run.curves_picture)
-    click.echo("also  " + "  ".join(path.name for path in others))
+    click.echo("also  " + "  ".join(path.name for path in others if path.exists()))
     click.echo(f"next  {command('zoo', 'reconstruct', run.directory, '--output', 'grid.png')}")

@@ -2,7 +2,7 @@
 
 import { curve } from "./curve.mjs";
 import { t } from "./text.mjs";
-import { button, h } from "./ui.mjs";
+import { button, h, metric } from "./ui.mjs";
 
 export class About {
   constructor() {
@@ -54,8 +54,6 @@ images = model.decode(latents)`;
 
 function facts(model) {
   const { card } = model;
-  const metrics = card.test_metrics ?? {};
-  const number = (name, digits, unit = "") => (metrics[name] == null ? "–" : metrics[name].toFixed(digits) + unit);
   const { dataset } = card;
   return pairs([
     [t("model"), card.title],
@@ -63,9 +61,9 @@ function facts(model) {
     [t("latentSize"), card.latent_dim],
     [t("parameters"), `${card.parameters.encoder.toLocaleString()} + ${card.parameters.decoder.toLocaleString()}`],
     [t("epoch"), card.epoch],
-    ["MSE", number("mse", 5)],
-    ["PSNR", number("psnr", 2, " dB")],
-    ["SSIM", number("ssim", 3)],
+    ["MSE", metric(card, "mse", 5)],
+    ["PSNR", metric(card, "psnr", 2, " dB")],
+    ["SSIM", metric(card, "ssim", 3)],
     [t("dataset"), [dataset.name, dataset.summary].filter(Boolean).join(": ")],
     [t("licence"), dataset.licence],
     [t("credit"), dataset.credit],

@@ -3,7 +3,7 @@
 import { Latest } from "./latest.mjs";
 import { Picture, colourKey, figure, signedError } from "./picture.mjs";
 import { t } from "./text.mjs";
-import { button, field, h, modelOptions } from "./ui.mjs";
+import { button, field, h, metric, modelOptions } from "./ui.mjs";
 
 const IMAGES = 8;
 
@@ -143,9 +143,7 @@ function metricTable(models) {
     [t("parameters"), ...models.map(({ card }) => (card.parameters.encoder + card.parameters.decoder).toLocaleString())],
     ...[["mse", 5, ""], ["psnr", 2, " dB"], ["ssim", 3, ""]].map(([name, digits, unit]) => [
       `${name.toUpperCase()} (${t("testSplit")})`,
-      ...models.map(({ card: { test_metrics: metrics } }) =>
-        metrics?.[name] == null ? "–" : metrics[name].toFixed(digits) + unit, // null: not finite
-      ),
+      ...models.map(({ card }) => metric(card, name, digits, unit)),
     ]),
   ];
   return h(
