@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.loggers import Logger
@@ -43,15 +43,18 @@ from zoo.errors import (
 )
 from zoo.evaluation import reconstruction_metrics
 from zoo.files import write_atomically
+from zoo.launchers import devices_and_nodes, require_agreement
 from zoo.lightning_module import LitAutoencoder
 from zoo.pictures import reconstruction_grid, training_curves
 from zoo.progress import Progress
 from zoo.registry import Component, installed
 from zoo.resume_state import ResumeState, SafetensorsIO
-from zoo.runs import Run, begun_run, is_first_process, new_run
+from zoo.runs import Run, begun_run, new_run
 from zoo.specs import KINDS, Kind
 
 LoggerName = Literal["tensorboard"]
+
+_training = threading.Lock()  # held by the training of this process
 
 
 def train(
@@ -91,8 +94,9 @@ def train(
         if output is None:
             raise UsageError("Going on with a run needs its directory: --output DIR.")
         return _go_on(config, Path(output), quiet=quiet, logger=logger)
-    with contextlib.nullcontext() if not is_first_process() else new_run(output, config) as run:
-        return fit(config, run, None, quiet=quiet, logger=logger)
+    with _only_training():
+        with new_run(output, config) if _is_first(config) else contextlib.nullcontext() as run:
+            return fit(config, run, None, quiet=quiet, logger=logger)
 
 
 def resume(
@@ -167,16 +171,18 @@ def fit(
                 raise
             where = f"Stopped by {interruption.received.name} in epoch {trainer.current_epoch + 1}."
             raise TrainingInterruptedError(f"{where} {interruption.advice}", interruption.received) from error
-        run = Run(Path(trainer.strategy.broadcast(str(run.directory) if run else "")))
-        if trainer.is_global_zero:
+        directory = trainer.strategy.broadcast(run.directory if run else None)  # of the first process
+        if run:
             _finish(run, config, test_set, device)
-    return run
+    return Run(directory)
 
 
 def _go_on(config: RunConfig, directory: Path, *, quiet: bool, logger: LoggerName | None) -> Run:
     """Go on with the run in a directory; where none was begun, begin it."""
-    first = is_first_process()
-    with begun_run(directory) if first else contextlib.nullcontext(Run(directory)) as run:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_only_training())
+        first = _is_first(config)
+        run = stack.enter_context(begun_run(directory)) if first else Run(directory)
         if run.config_file.exists():
             _require_same_settings(config, run)
         state = resume_state.latest(run.resume_directory)
@@ -273,10 +279,7 @@ def _finish(run: Run, config: RunConfig, test_set: ImageDataset, device: torch.d
 
 
 def _trainer(config: RunConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
-    devices, num_nodes = config.devices, config.num_nodes
-    if TorchElasticEnvironment.detect():  # torchrun has decided already
-        devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        num_nodes = int(os.environ["WORLD_SIZE"]) // devices
+    devices, num_nodes = devices_and_nodes(config)
     try:
         # Lightning would only warn, and train in another precision than the config says.
         warnings.filterwarnings("error", message=".*AMP with fp16 is not supported on CPU")
@@ -296,13 +299,44 @@ def _trainer(config: RunConfig, callbacks: list[Callback], loggers: list[Logger]
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+    except KeyError as error:
+        raise UsageError(f"The launcher has not set {printable(error)} in the environment.") from error
     except (MisconfigurationException, ValueError, RuntimeError, UserWarning) as error:
         raise ConfigError(f"Lightning refuses these settings: {printable(error)}") from error
     if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):  # it would have to take the steps itself
         raise ConfigError(f"{setting('strategy')}: '{printable(config.strategy)}' is none of auto, ddp and ddp's kin.")
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):  # its processes begin when all is made
         raise ConfigError(f"{setting('strategy')}: processes that are forked or spawned cannot train: --strategy ddp")
+    require_agreement(trainer)
     return trainer
+
+
+def _is_first(config: RunConfig) -> bool:
+    """Say whether this is the process of the training that writes files, as the trainer counts.
+
+    Raises:
+        UsageError: Lightning refuses the settings, or the environment contradicts them.
+    """
+    with _lightning_keeps_quiet():
+        return bool(_trainer(config, [], []).is_global_zero)
+
+
+@contextlib.contextmanager
+def _only_training() -> Iterator[None]:
+    """Refuse a second training in this process: both would draw from one random state, and neither be repeatable.
+
+    Raises:
+        UsageError: Another thread is training, or this training was begun by a part of another.
+    """
+    if not _training.acquire(blocking=False):
+        raise UsageError(
+            "This process is training already, and its random state is one training's: wait until that ends, or "
+            "train in a process of its own, e.g. with multiprocessing or zoo train."
+        )
+    try:
+        yield
+    finally:
+        _training.release()
 
 
 def _require_tensorboard() -> None:

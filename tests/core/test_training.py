@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import logging
 import re
 import sys
+import threading
 
 import pytest
 import torch
@@ -69,6 +71,39 @@ def test_training_leaves_the_global_random_state_alone(train):
     before = torch.get_rng_state()
     train(epochs=1)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_second_training_in_the_same_process_is_refused_and_the_first_is_as_alone(train, tmp_path, monkeypatch):
+    alone, refusals = train(seed=3), []
+    step, second_ended = zoo.training.LitAutoencoder.training_step, threading.Event()
+
+    def train_in_a_thread():
+        try:
+            train(seed=4)
+        except zoo.UsageError as error:
+            refusals.append(str(error))
+        second_ended.set()
+
+    def training_step(self, *arguments):
+        if not refusals:
+            threading.Thread(target=train_in_a_thread).start()
+            assert second_ended.wait(60)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(zoo.training.LitAutoencoder, "training_step", training_step)
+    first = train(seed=3)
+    (refusal,) = refusals
+    assert refusal.startswith("This process is training already")
+    assert all(torch.equal(weight, weights(alone)[name]) for name, weight in weights(first).items())
+    assert len(list(tmp_path.iterdir())) == 2
+    assert {logging.getLogger(name).level for name in ("pytorch_lightning", "lightning_fabric")} != {logging.ERROR}
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 10**6}, {"strategy": "none"}])
+def test_a_training_that_failed_does_not_keep_the_next_from_training(train, settings):
+    with pytest.raises(zoo.ConfigError):
+        train(**settings)
+    assert len(train(epochs=1).history) == 1
 
 
 @pytest.fixture
