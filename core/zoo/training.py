@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
 import threading
@@ -22,7 +23,7 @@ from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from zoo import checkpoint, resume_state
 from zoo.autoencoder import Autoencoder, build, dry_run, image_shape_of, lay_channels_last
 from zoo.callbacks import Divergence, History, Interruption, KeepBest, KeepState, MovingAverage
-from zoo.config import RunConfig, read_config, resolve, setting
+from zoo.config import RunConfig, flag_of, read_config, resolve, setting
 from zoo.data import (
     ImageDataset,
     batches_an_epoch,
@@ -94,9 +95,8 @@ def train(
         if output is None:
             raise UsageError("Going on with a run needs its directory: --output DIR.")
         return _go_on(config, Path(output), quiet=quiet, logger=logger)
-    with _only_training():
-        with new_run(output, config) if _is_first(config) else contextlib.nullcontext() as run:
-            return fit(config, run, None, quiet=quiet, logger=logger)
+    with _only_training(), new_run(output, config) if _is_first(config) else contextlib.nullcontext() as run:
+        return fit(config, run, None, quiet=quiet, logger=logger)
 
 
 def resume(
@@ -153,7 +153,10 @@ def fit(
         share = {"world_size": trainer.world_size, "rank": trainer.global_rank}
         train_loader = training_loader(images, train_places, config.batch_size, config.seed, **share)
         validation_loader = evaluation_loader(images, validation_places, **share)
-        batches = batches_an_epoch(train_loader, config.batch_size // trainer.world_size)
+        batch_size = config.batch_size // trainer.world_size
+        if min(batch_size, len(train_places) // trainer.world_size) == 1:
+            _require_trains_on_one(autoencoder, components, trainer.world_size)
+        batches = batches_an_epoch(train_loader, batch_size)
         model = LitAutoencoder(autoencoder, config, batches)
         if run:
             write_atomically(run.config_file, config.to_json().encode())
@@ -337,6 +340,27 @@ def _only_training() -> Iterator[None]:
         yield
     finally:
         _training.release()
+
+
+def _require_trains_on_one(autoencoder: Autoencoder, components: Mapping[Kind, Component], processes: int) -> None:
+    """Refuse batches of one image where an encoder or decoder cannot train on them, as with batch normalisation.
+
+    Raises:
+        ConfigError: It raises `ValueError`, as torch's own layers do.
+    """
+    module, inputs = copy.deepcopy(autoencoder).train(), torch.zeros(1, *autoencoder.image_shape)
+    kind: Kind = "encoder"
+    try:
+        with torch.no_grad():
+            latents = module.objective.latents(module.encoder(inputs))
+            kind = "decoder"
+            module.decoder(latents)
+    except ValueError as error:
+        least = flag_of("batch_size") + f" {2 * processes} or more"
+        raise ConfigError(
+            f"{setting('batch_size')}: {components[kind]} cannot train on batches of one image "
+            f"({printable(error)}): {least}."
+        ) from error
 
 
 def _require_tensorboard() -> None:

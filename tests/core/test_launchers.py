@@ -92,7 +92,9 @@ def test_a_process_that_is_the_only_one_trains(run_zoo, tmp_path, environment):
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 
-CODE = "import zoo; zoo.train(encoder='mlp', dataset='tiny', accelerator='cpu', devices=2, strategy='ddp', output='out')"
+CODE = (
+    "import zoo; zoo.train(encoder='mlp', dataset='tiny', accelerator='cpu', devices=2, strategy='ddp', output='out')"
+)
 
 
 @pytest.mark.parametrize("how", ["-c", "-", "-i", "directory"])

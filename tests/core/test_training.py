@@ -14,6 +14,7 @@ import zoo
 import zoo.training
 from zoo import checkpoint
 from zoo.data import ImageDataset
+from zoo_mlp.networks import HiddenSizes, MLPEncoder
 
 SETTINGS = {"encoder": "mlp", "dataset": "tiny", "batch_size": 64, "epochs": 2, "accelerator": "cpu"}
 
@@ -104,6 +105,35 @@ def test_a_training_that_failed_does_not_keep_the_next_from_training(train, sett
     with pytest.raises(zoo.ConfigError):
         train(**settings)
     assert len(train(epochs=1).history) == 1
+
+
+@pytest.fixture
+def normalised(monkeypatch):
+    """Put batch normalisation into the encoder `mlp`."""
+
+    class Normalised(MLPEncoder):
+        def __init__(self, image_shape, out_features, *, hidden: HiddenSizes = (64,)):
+            super().__init__(image_shape, out_features, hidden=hidden)
+            self.layers.append(torch.nn.BatchNorm1d(out_features))
+
+    monkeypatch.setattr("zoo_mlp.networks.MLPEncoder", Normalised)
+
+
+@pytest.mark.parametrize("batch_size", [2, 5, 115])  # of 576 images; 5 and 115 leave one over
+def test_batch_normalisation_trains_where_one_image_is_left_over(train, normalised, batch_size):
+    run = train(batch_size=batch_size, epochs=1)
+    assert zoo.load(run.directory)(torch.rand(1, 1, 16, 16))
+
+
+def test_batches_of_one_are_refused_where_a_component_cannot_train_on_them(train, normalised, tmp_path):
+    expected = r"^batch_size \(--batch-size\): encoder 'mlp' cannot train on batches of one image .*"
+    with pytest.raises(zoo.ConfigError, match=expected + r"--batch-size 2 or more\.$"):
+        train(batch_size=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_batches_of_one_train_where_the_components_can(train):
+    assert len(train(batch_size=1, epochs=1).history) == 1
 
 
 @pytest.fixture
