@@ -52,6 +52,7 @@ from zoo.registry import Component, installed
 from zoo.resume_state import ResumeState, SafetensorsIO
 from zoo.runs import Run, begun_run, new_run
 from zoo.specs import KINDS, Kind
+from zoo.threads import Threads, restored_threads
 
 LoggerName = Literal["tensorboard"]
 
@@ -144,7 +145,7 @@ def fit(
     callbacks = [interruption, Divergence(), *_callbacks(config, run, epoch, components, autoencoder, quiet=quiet)]
     loggers = [_tensorboard(run.directory)] if run and logger == "tensorboard" else []
 
-    with interruption.watching(), _lightning_keeps_quiet(), torch.random.fork_rng():
+    with interruption.watching(), _lightning_keeps_quiet(), torch.random.fork_rng(), restored_threads():
         trainer = _trainer(config, callbacks, loggers)
         device = trainer.strategy.root_device
         if device.type in ("cpu", "cuda"):
@@ -213,14 +214,14 @@ def _finished(run: Run, config: RunConfig, state: ResumeState) -> str:
 
 
 def _require_same_settings(config: RunConfig, run: Run) -> None:
-    """Refuse settings that are not those of a begun run; more epochs are welcome.
+    """Refuse settings that are not those of a begun run; more epochs or another number of threads are welcome.
 
     Raises:
         ConfigError: Some differ.
         UsageError: The run's config cannot be read.
     """
     begun, wanted = _flat(resolve(read_config(run.config_file))), _flat(config)
-    begun["epochs"] = max(begun["epochs"], wanted["epochs"])
+    begun |= {"epochs": max(begun["epochs"], wanted["epochs"]), "threads": wanted["threads"]}
     differing = [name for name in begun.keys() & wanted.keys() if begun[name] != wanted[name]]
     if differing:
         settings = "; ".join(f"{name}={begun[name]}, not {wanted[name]}" for name in sorted(differing))
@@ -250,7 +251,7 @@ def _callbacks(
     quiet: bool,
 ) -> list[Callback]:
     """Return what watches a training, in the order in which it is told of things."""
-    callbacks: list[Callback] = []
+    callbacks: list[Callback] = [Threads(watched=run is not None)]
     if run:
         resume_state.prune(run.resume_directory)
         blank = checkpoint.new_metadata(config, components, autoencoder.image_shape, epoch=0)
