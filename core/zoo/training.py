@@ -227,7 +227,7 @@ def _require_same_settings(config: RunConfig, run: Run) -> None:
         settings = "; ".join(f"{name}={begun[name]}, not {wanted[name]}" for name in sorted(differing))
         raise ConfigError(
             f"{printable(run.directory)} was begun with {printable(settings, 400)}. "
-            "Only more --epochs can be asked for; for other settings choose another --output."
+            "Only more --epochs and other --threads can be asked for; for other settings choose another --output."
         )
 
 
