@@ -56,8 +56,8 @@ def test_a_training_has_the_threads_that_are_set_and_gives_torch_its_own_back(tm
     try:
         zoo.train(threads=setting, output=tmp_path / "run", **SETTINGS)
         assert torch.get_num_threads() == 3
+        diverging = {"name": "diverging", "options": {"after": 2}}
         with pytest.raises(zoo.TrainingDivergedError):
-            diverging = {"name": "diverging", "options": {"after": 2}}
             zoo.train(threads=setting, objective=diverging, output=tmp_path / "diverging", **SETTINGS)
         assert torch.get_num_threads() == 3
     finally:
