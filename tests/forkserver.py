@@ -6,6 +6,7 @@ Answers each with a line: the exit status, or minus the number of the signal tha
 import json
 import os
 import sys
+from pathlib import Path
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def serve(request: dict) -> None:
         os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
     from zoo.cli import main as zoo
 
-    sys.argv = ["zoo", *request["arguments"]]
+    sys.argv = [str(Path(sys.executable).with_name("zoo")), *request["arguments"]]
     status = 1
     try:
         zoo()

@@ -136,7 +136,7 @@ def build(config: RunConfig, components: Mapping[Kind, Component], image_shape: 
         except Exception as error:
             raise ConstructorError(f"{owned(component)} cannot be built: {_described(error)}") from error
         if not isinstance(part, base):
-            expected = {Objective: "zoo.Objective"}.get(base, "torch.nn.Module")
+            expected = "zoo.Objective" if base is Objective else "torch.nn.Module"
             raise PluginError(f"{owned(component)} must be a {expected}, got {type(part).__name__}.")
         return part
 

@@ -110,6 +110,9 @@ class RunConfig(_Frozen):
     )
     num_nodes: Annotated[int, Field(ge=1, le=100_000)] = Field(1, description="Machines that train together.")
     strategy: StrictStr = Field("auto", description="Lightning's strategy: auto, ddp, …")
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="CPU threads of each process; by default one for small models, else all cores."
+    )
     precision: Precision = Field("32-true", description="Lightning's precision.")
     compile: bool = Field(False, description="Compile the training step with torch.compile.")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,13 +71,14 @@ class Span:
         self.places = places
 
     def batches(self, size: int, device: torch.device | None = None) -> Iterator[Tensor]:
-        """Give out batches `(size, C, H, W)`, the last one of what is left: floats in [0, 1], on a device."""
+        """Give out batches `(size, C, H, W)` as `split_joined` cuts them: floats in [0, 1], on a device."""
         images = self.dataset.images
         batch_bytes = 4 * size * math.prod(images.shape[1:])
         # What a sum is rounded to may depend on where its terms lie within 256 bytes: there all batches begin alike.
         together = max(1, FETCHED_BYTES // batch_bytes) if batch_bytes % 256 == 0 else 1
-        for places in torch.split(self.places.to(images.device), together * size):
-            yield from torch.unsafe_split(to_float(images.index_select(0, places).to(device)), size)
+        for places in split_joined(self.places.to(images.device), together * size):
+            pixels = to_float(images.index_select(0, places).to(device))
+            yield from torch.unsafe_split_with_sizes(pixels, [len(part) for part in split_joined(places, size)])
 
 
 class Spans(Sampler[Tensor]):
@@ -88,7 +89,7 @@ class Spans(Sampler[Tensor]):
 
     Args:
         places: int64 `(N,)`.
-        size: How many places a span has; an epoch's last may have fewer.
+        size: How many places a span has; an epoch's last may have fewer, or one more.
         seed: Of the order.
         world_size: How many processes there are.
         rank: Which of them this is.
@@ -108,14 +109,30 @@ class Spans(Sampler[Tensor]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return math.ceil(self.count / self.size)
+        return count_parts(self.count, self.size)
 
     def __iter__(self) -> Iterator[Tensor]:  # a generator: Lightning sets the epoch after it has called `iter`
         places = self.places
         if self.seed is not None:
             generator = torch.Generator().manual_seed(self.seed + self.epoch)
             places = places[torch.randperm(len(places), generator=generator)]
-        yield from torch.split(places[self.rank : self.count * self.world_size : self.world_size], self.size)
+        yield from split_joined(places[self.rank : self.count * self.world_size : self.world_size], self.size)
+
+
+def split_joined(places: Tensor, size: int) -> Sequence[Tensor]:
+    """Split places `(n,)` into parts of a size; the last has what is left, and one left over joins the part before it.
+
+    Batch normalisation and other statistics over a batch are undefined for a single image, so no batch
+    has one unless all have.
+    """
+    count = len(places)
+    whole = (count_parts(count, size) - 1) * size  # places in all parts but the last
+    return [*torch.split(places[:whole], size), places[whole:]] if whole else [places]
+
+
+def count_parts(count: int, size: int) -> int:
+    """Return how many parts `split_joined` makes of `count` places."""
+    return count if size == 1 else max(1, math.ceil((count - 1) / size))
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -195,7 +212,7 @@ def training_loader(
 ) -> DataLoader[Span]:
     """Return the loader of one process for images by their places; together they see batches of `batch_size`.
 
-    A span holds whole batches of this process, but for an epoch's last, which may be smaller.
+    A span holds whole batches of this process, but for an epoch's last: it may be smaller, or have one image more.
 
     Raises:
         ConfigError: The batch cannot be shared equally, or is larger than the dataset.
@@ -218,7 +235,7 @@ def training_loader(
 def batches_an_epoch(loader: DataLoader[Span], batch_size: int) -> int:
     """Return how many batches of a process's `batch_size` its loader gives out in an epoch."""
     assert isinstance(loader.sampler, Spans)
-    return math.ceil(loader.sampler.count / batch_size)
+    return count_parts(loader.sampler.count, batch_size)
 
 
 def evaluation_loader(dataset: ImageDataset, places: Tensor, *, world_size: int = 1, rank: int = 0) -> DataLoader[Span]:

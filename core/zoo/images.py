@@ -103,7 +103,7 @@ def _header(file: BinaryIO, name: str, formats: Sequence[str], max_pixels: int) 
 
     too_large = f"{name} cannot be read: it has more than {max_pixels / 1e6:g} million pixels."
     try:
-        image = Image.open(file, formats=formats)
+        image = Image.open(file, formats=list(formats))
     except Image.DecompressionBombError as error:
         raise ImageError(too_large, "too large") from error
     except Exception as error:

@@ -107,7 +107,7 @@ def _read_all(source: Any, where: str, count: int, image_shape: tuple[int, int, 
 def _image(image: Any, where: str, image_shape: tuple[int, int, int]) -> Tensor:
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         image = torch.tensor(np.ascontiguousarray(image))  # a copy: torch warns of arrays that are read-only
-    shape = tuple(image_shape)
+    shape = image_shape
     if isinstance(image, Tensor) and image.dtype == torch.uint8 and tuple(image.shape) == shape:
         return image
     raise PluginError(

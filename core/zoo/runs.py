@@ -154,16 +154,13 @@ def is_in_training(run: Run) -> bool:
 
 
 def is_first_process() -> bool:
-    """Say whether this is the one process of a training that writes files.
+    """Say whether this is the one process of a training that writes files and speaks.
 
-    A launcher (torchrun, Lightning's, SLURM) tells the others their rank in the environment.
+    Lightning knows the rank from the environment, and exactly since a trainer was made.
     """
-    rank, node, local, slurm = (os.environ.get(name) for name in ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID"))
-    if rank:
-        return rank == "0"
-    if node or local:
-        return (node or "0", local or "0") == ("0", "0")
-    return (slurm or "0") == "0"
+    from pytorch_lightning.utilities import rank_zero_only
+
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
 @contextlib.contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +17,6 @@ import zoo.matplotlib_import  # noqa: F401
 # isort: split
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.loggers import Logger
@@ -27,7 +28,7 @@ from zoo import checkpoint, resume_state
 from zoo.autoencoder import Autoencoder, build, dry_run, image_shape_of, lay_channels_last
 from zoo.callbacks import Divergence, History, Interruption, KeepBest, KeepLast, KeepState, MovingAverage
 from zoo.compilation import compile_failure
-from zoo.config import RunConfig, flat_settings, read_config, resolve, setting
+from zoo.config import RunConfig, flag_of, flat_settings, read_config, resolve, setting
 from zoo.data import (
     ImageDataset,
     batches_an_epoch,
@@ -51,17 +52,20 @@ from zoo.errors import (
 )
 from zoo.evaluation import reconstruction_metrics
 from zoo.files import write_atomically
+from zoo.launchers import devices_and_nodes, require_agreement
 from zoo.lightning_module import LitAutoencoder
 from zoo.pictures import reconstruction_grid, training_curves
 from zoo.progress import Progress
 from zoo.registry import Component, installed
 from zoo.resume_state import ResumeState, SafetensorsIO
-from zoo.runs import Run, begun_run, is_first_process, new_run
+from zoo.runs import Run, begun_run, new_run
 from zoo.specs import KINDS, Kind
+from zoo.threads import Threads, restored_threads
 
 LoggerName = Literal["tensorboard"]
 
 _log = logging.getLogger("zoo")
+_training = threading.Lock()  # held by the training of this process
 
 
 def train(
@@ -101,7 +105,7 @@ def train(
         if output is None:
             raise UsageError("Going on with a run needs its directory: --output DIR.")
         return _go_on(config, Path(output), quiet=quiet, logger=logger)
-    with contextlib.nullcontext() if not is_first_process() else new_run(output, config) as run:
+    with _only_training(), new_run(output, config) if _is_first(config) else contextlib.nullcontext() as run:
         return fit(config, run, None, quiet=quiet, logger=logger)
 
 
@@ -156,7 +160,7 @@ def fit(
     ]
     loggers = [_tensorboard(run.directory)] if run and logger == "tensorboard" else []
 
-    with interruption.watching(), _lightning_keeps_quiet(), torch.random.fork_rng():
+    with interruption.watching(), _lightning_keeps_quiet(), torch.random.fork_rng(), restored_threads():
         trainer = _trainer(config, callbacks, loggers)
         device = trainer.strategy.root_device
         if device.type in ("cpu", "cuda"):
@@ -165,7 +169,10 @@ def fit(
         share = {"world_size": trainer.world_size, "rank": trainer.global_rank}
         train_loader = training_loader(images, train_places, config.batch_size, config.seed, **share)
         validation_loader = evaluation_loader(images, validation_places, **share)
-        batches = batches_an_epoch(train_loader, config.batch_size // trainer.world_size)
+        batch_size = config.batch_size // trainer.world_size
+        if min(batch_size, len(train_places) // trainer.world_size) == 1:
+            _require_trains_on_one(autoencoder, components, trainer.world_size)
+        batches = batches_an_epoch(train_loader, batch_size)
         model = LitAutoencoder(autoencoder, config, batches)
         if run:
             write_atomically(run.config_file, config.to_json().encode())
@@ -180,16 +187,18 @@ def fit(
                 raise
             where = f"Stopped by {interruption.received.name} in epoch {trainer.current_epoch + 1}."
             raise TrainingInterruptedError(f"{where} {interruption.advice}", interruption.received) from error
-        run = Run(Path(trainer.strategy.broadcast(str(run.directory) if run else "")))
-        if trainer.is_global_zero:
+        directory = Path(trainer.strategy.broadcast(str(run.directory) if run else ""))  # of the first process
+        if run:
             _finish(run, config, test_set, device)
-    return run
+    return Run(directory)
 
 
 def _go_on(config: RunConfig, directory: Path, *, quiet: bool, logger: LoggerName | None) -> Run:
     """Go on with the run in a directory; where none was begun, begin it."""
-    first = is_first_process()
-    with begun_run(directory) if first else contextlib.nullcontext(Run(directory)) as run:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_only_training())
+        first = _is_first(config)
+        run = stack.enter_context(begun_run(directory)) if first else Run(directory)
         if run.config_file.exists():
             _require_same_settings(config, run)
         state = resume_state.latest(run.resume_directory)
@@ -218,7 +227,7 @@ def _finished(run: Run, config: RunConfig, state: ResumeState) -> str:
 
 
 def _require_same_settings(config: RunConfig, run: Run) -> None:
-    """Refuse settings that are not those of a begun run; more epochs are welcome.
+    """Refuse settings that are not those of a begun run; more epochs or another number of threads are welcome.
 
     Raises:
         ConfigError: Some differ.
@@ -226,13 +235,13 @@ def _require_same_settings(config: RunConfig, run: Run) -> None:
     """
     begun = flat_settings(resolve(read_config(run.config_file)).model_dump(mode="json"))
     wanted = flat_settings(config.model_dump(mode="json"))
-    begun["epochs"] = max(begun["epochs"], wanted["epochs"])
+    begun |= {"epochs": max(begun["epochs"], wanted["epochs"]), "threads": wanted["threads"]}
     differing = [name for name in begun.keys() & wanted.keys() if begun[name] != wanted[name]]
     if differing:
         settings = "; ".join(f"{name}={begun[name]}, not {wanted[name]}" for name in sorted(differing))
         raise ConfigError(
             f"{printable(run.directory)} was begun with {printable(settings, 400)}. "
-            "Only more --epochs can be asked for; for other settings choose another --output."
+            "Only more --epochs and other --threads can be asked for; for other settings choose another --output."
         )
 
 
@@ -265,7 +274,7 @@ def _callbacks(
     quiet: bool,
 ) -> list[Callback]:
     """Return what watches a training, in the order in which it is told of things."""
-    callbacks: list[Callback] = []
+    callbacks: list[Callback] = [Threads(watched=run is not None)]
     if run:
         resume_state.prune(run.resume_directory)
         blank = checkpoint.new_metadata(config, components, autoencoder.image_shape, epoch=0)
@@ -310,10 +319,7 @@ def _a_picture_is_optional(path: Path) -> Iterator[None]:
 
 
 def _trainer(config: RunConfig, callbacks: list[Callback], loggers: list[Logger]) -> pl.Trainer:
-    devices, num_nodes = config.devices, config.num_nodes
-    if TorchElasticEnvironment.detect():  # torchrun has decided already
-        devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        num_nodes = int(os.environ["WORLD_SIZE"]) // devices
+    devices, num_nodes = devices_and_nodes(config)
     try:
         # Lightning would only warn, and train in another precision than the config says.
         warnings.filterwarnings("error", message=".*AMP with fp16 is not supported on CPU")
@@ -333,13 +339,65 @@ def _trainer(config: RunConfig, callbacks: list[Callback], loggers: list[Logger]
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+    except KeyError as error:
+        raise UsageError(f"The launcher has not set {printable(error)} in the environment.") from error
     except (MisconfigurationException, ValueError, RuntimeError, UserWarning) as error:
         raise ConfigError(f"Lightning refuses these settings: {printable(error)}") from error
     if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):  # it would have to take the steps itself
         raise ConfigError(f"{setting('strategy')}: '{printable(config.strategy)}' is none of auto, ddp and ddp's kin.")
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):  # its processes begin when all is made
         raise ConfigError(f"{setting('strategy')}: processes that are forked or spawned cannot train: --strategy ddp")
+    require_agreement(trainer)
     return trainer
+
+
+def _is_first(config: RunConfig) -> bool:
+    """Say whether this is the process of the training that writes files, as the trainer counts.
+
+    Raises:
+        UsageError: Lightning refuses the settings, or the environment contradicts them.
+    """
+    with _lightning_keeps_quiet():
+        return bool(_trainer(config, [], []).is_global_zero)
+
+
+@contextlib.contextmanager
+def _only_training() -> Iterator[None]:
+    """Refuse a second training in this process: both would draw from one random state, and neither be repeatable.
+
+    Raises:
+        UsageError: Another thread is training, or this training was begun by a part of another.
+    """
+    if not _training.acquire(blocking=False):
+        raise UsageError(
+            "This process is training already, and its random state is one training's: wait until that ends, or "
+            "train in a process of its own, e.g. with multiprocessing or zoo train."
+        )
+    try:
+        yield
+    finally:
+        _training.release()
+
+
+def _require_trains_on_one(autoencoder: Autoencoder, components: Mapping[Kind, Component], processes: int) -> None:
+    """Refuse batches of one image where an encoder or decoder cannot train on them, as with batch normalisation.
+
+    Raises:
+        ConfigError: It raises `ValueError`, as torch's own layers do.
+    """
+    module, inputs = copy.deepcopy(autoencoder).train(), torch.zeros(1, *autoencoder.image_shape)
+    kind: Kind = "encoder"
+    try:
+        with torch.no_grad():
+            latents = module.objective.latents(module.encoder(inputs))
+            kind = "decoder"
+            module.decoder(latents)
+    except ValueError as error:
+        least = flag_of("batch_size") + f" {2 * processes} or more"
+        raise ConfigError(
+            f"{setting('batch_size')}: {components[kind]} cannot train on batches of one image "
+            f"({printable(error)}): {least}."
+        ) from error
 
 
 def _require_tensorboard() -> None:

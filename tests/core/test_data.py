@@ -24,6 +24,7 @@ from zoo.data import (
     evaluation_loader,
     load_split,
     on_device,
+    split_joined,
     split_validation,
     to_float,
     training_loader,
@@ -43,7 +44,7 @@ def images(count: int) -> tuple[ImageDataset, torch.Tensor]:
 def batches(loader: DataLoader[Span], size: int, epoch: int = 0) -> list[list[int]]:
     """Return the indices of an epoch's images, a list a batch."""
     loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-    return [batch.tolist() for span in loader for batch in span.places.split(size)]
+    return [batch.tolist() for span in loader for batch in split_joined(span.places, size)]
 
 
 def flat(lists: Iterable[list[int]]) -> list[int]:
@@ -119,9 +120,40 @@ def test_turning_pixels_into_floats_leaves_them_as_they_are() -> None:
 
 def test_a_span_gives_its_images_batch_by_batch_as_floats() -> None:
     dataset = load_split(zoo.installed().get("dataset", "tiny"), {}, "test")
-    first, last = Span(dataset, torch.tensor([7, 3, 7])).batches(2)
-    assert torch.equal(first, dataset.images[[7, 3]].float() / 255)
-    assert torch.equal(last, dataset.images[[7]].float() / 255)
+    first, last = Span(dataset, torch.tensor([7, 3, 7, 1, 0])).batches(3)
+    assert torch.equal(first, dataset.images[[7, 3, 7]].float() / 255)
+    assert torch.equal(last, dataset.images[[1, 0]].float() / 255)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 128])
+@pytest.mark.parametrize("together", [1, 2, 5])
+@pytest.mark.parametrize("count", range(1, 15))
+def test_no_batch_has_one_image_unless_all_have(count, size, together, monkeypatch):
+    dataset = ImageDataset(torch.arange(count, dtype=torch.uint8).expand(16, 4, count).permute(2, 1, 0)[:, None], None)
+    monkeypatch.setattr(data, "FETCHED_BYTES", together * size * 4 * 64)
+    batches = list(Span(dataset, torch.arange(count)).batches(size))
+    sizes = [len(batch) for batch in batches]
+    expected = [size] * (count // size) + [count % size] * (count % size > 0)
+    if expected[-1] == 1 and size > 1 and len(expected) > 1:
+        expected[-2:] = [size + 1]
+    assert sizes == expected
+    assert torch.equal(torch.cat(batches), to_float(dataset.images))
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("batches_a_span", [1, 2, 64])
+@pytest.mark.parametrize("count", [13, 24, 25, 26, 27, 28, 49, 50, 51])
+def test_each_process_has_the_batches_that_are_counted_and_none_of_one_image(
+    count, batches_a_span, world_size, monkeypatch
+):
+    monkeypatch.setattr(data, "SPAN_BATCHES", batches_a_span)
+    for rank in range(world_size):
+        loader = training_loader(*images(count), 12, 0, world_size=world_size, rank=rank)
+        sizes = [len(batch) for span in loader for batch in span.batches(12 // world_size)]
+        assert len(sizes) == batches_an_epoch(loader, 12 // world_size)
+        assert sum(sizes) == count // world_size
+        assert 1 not in sizes
+        assert len(loader) == len(list(loader))
 
 
 @pytest.mark.parametrize(
@@ -474,7 +506,7 @@ def test_batches_are_the_same_however_many_are_in_a_span(batches_a_span: int, mo
     assert batches(loader, 32, epoch=5) == expected
 
 
-@pytest.mark.parametrize(("world_size", "expected"), [(1, 4), (2, 4), (4, 4)])
+@pytest.mark.parametrize(("world_size", "expected"), [(1, 4), (2, 4), (4, 3)])
 def test_batches_of_an_epoch_are_counted(world_size: int, expected: int) -> None:
     loader = training_loader(*images(100), 32, 0, world_size=world_size)
     assert batches_an_epoch(loader, 32 // world_size) == len(batches(loader, 32 // world_size)) == expected
@@ -494,8 +526,8 @@ def test_order_differs_between_epochs_and_between_seeds() -> None:
 
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_processes_together_see_the_batches_of_one(world_size: int) -> None:
-    alone = batches(training_loader(*images(100), 32, seed=0), 32, epoch=3)
-    loaders = [training_loader(*images(100), 32, 0, world_size=world_size, rank=rank) for rank in range(world_size)]
+    alone = batches(training_loader(*images(104), 32, seed=0), 32, epoch=3)
+    loaders = [training_loader(*images(104), 32, 0, world_size=world_size, rank=rank) for rank in range(world_size)]
     shares = [batches(loader, 32 // world_size, epoch=3) for loader in loaders]
     together = [sorted(flat(parts)) for parts in zip(*shares, strict=True)]
     assert together == [sorted(batch) for batch in alone]

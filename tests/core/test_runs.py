@@ -1,4 +1,4 @@
-"""A run gets a directory of its own, and one process of a training writes it."""
+"""A run gets a directory of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 import zoo
 from zoo import OutputError
-from zoo.runs import Run, is_first_process, new_run
+from zoo.runs import Run, new_run
 
 
 @pytest.fixture
@@ -138,32 +138,3 @@ def test_history_gives_a_row_of_numbers_an_epoch(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.metrics_file.write_text("epoch,val_loss\r\n1,0.5\r\n2,0.25\r\n")
     assert run.history == [{"epoch": 1.0, "val_loss": 0.5}, {"epoch": 2.0, "val_loss": 0.25}]
-
-
-@pytest.mark.parametrize(
-    ("environment", "first"),
-    [
-        ({}, True),
-        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
-        ({"RANK": "1", "LOCAL_RANK": "1"}, False),
-        ({"RANK": "8", "LOCAL_RANK": "0"}, False),
-        ({"RANK": "0", "SLURM_PROCID": "1"}, True),
-        ({"LOCAL_RANK": "0"}, True),
-        ({"LOCAL_RANK": "1"}, False),
-        ({"NODE_RANK": "0", "LOCAL_RANK": "0"}, True),
-        ({"NODE_RANK": "1"}, False),
-        ({"NODE_RANK": "1", "LOCAL_RANK": "0"}, False),
-        ({"SLURM_PROCID": "0"}, True),
-        ({"SLURM_PROCID": "3"}, False),
-        ({"RANK": "", "SLURM_PROCID": "3"}, False),
-    ],
-    ids=str,
-)
-def test_the_first_process_is_known_by_its_rank(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], first: bool
-) -> None:
-    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert is_first_process() is first

@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import logging
 import re
 import sys
+import threading
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ import zoo.training
 from zoo import checkpoint
 from zoo.callbacks import MovingAverage
 from zoo.data import ImageDataset
+from zoo_mlp.networks import HiddenSizes, MLPEncoder
 
 SETTINGS = {"encoder": "mlp", "dataset": "tiny", "batch_size": 64, "epochs": 2, "accelerator": "cpu"}
 
@@ -70,6 +73,68 @@ def test_training_leaves_the_global_random_state_alone(train):
     before = torch.get_rng_state()
     train(epochs=1)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_second_training_in_the_same_process_is_refused_and_the_first_is_as_alone(train, tmp_path, monkeypatch):
+    alone, refusals = train(seed=3), []
+    step, second_ended = zoo.training.LitAutoencoder.training_step, threading.Event()
+
+    def train_in_a_thread():
+        try:
+            train(seed=4)
+        except zoo.UsageError as error:
+            refusals.append(str(error))
+        second_ended.set()
+
+    def training_step(self, *arguments):
+        if not refusals:
+            threading.Thread(target=train_in_a_thread).start()
+            assert second_ended.wait(60)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(zoo.training.LitAutoencoder, "training_step", training_step)
+    first = train(seed=3)
+    (refusal,) = refusals
+    assert refusal.startswith("This process is training already")
+    assert all(torch.equal(weight, weights(alone)[name]) for name, weight in weights(first).items())
+    assert len(list(tmp_path.iterdir())) == 2
+    assert {logging.getLogger(name).level for name in ("pytorch_lightning", "lightning_fabric")} != {logging.ERROR}
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 10**6}, {"strategy": "none"}])
+def test_a_training_that_failed_does_not_keep_the_next_from_training(train, settings):
+    with pytest.raises(zoo.ConfigError):
+        train(**settings)
+    assert len(train(epochs=1).history) == 1
+
+
+@pytest.fixture
+def normalised(monkeypatch):
+    """Put batch normalisation into the encoder `mlp`."""
+
+    class Normalised(MLPEncoder):
+        def __init__(self, image_shape, out_features, *, hidden: HiddenSizes = (64,)):
+            super().__init__(image_shape, out_features, hidden=hidden)
+            self.layers.append(torch.nn.BatchNorm1d(out_features))
+
+    monkeypatch.setattr("zoo_mlp.networks.MLPEncoder", Normalised)
+
+
+@pytest.mark.parametrize("batch_size", [2, 5, 115])  # of 576 images; 5 and 115 leave one over
+def test_batch_normalisation_trains_where_one_image_is_left_over(train, normalised, batch_size):
+    run = train(batch_size=batch_size, epochs=1)
+    assert zoo.load(run.directory)(torch.rand(1, 1, 16, 16))
+
+
+def test_batches_of_one_are_refused_where_a_component_cannot_train_on_them(train, normalised, tmp_path):
+    expected = r"^batch_size \(--batch-size\): encoder 'mlp' cannot train on batches of one image .*"
+    with pytest.raises(zoo.ConfigError, match=expected + r"--batch-size 2 or more\.$"):
+        train(batch_size=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_batches_of_one_train_where_the_components_can(train):
+    assert len(train(batch_size=1, epochs=1).history) == 1
 
 
 @pytest.fixture

@@ -204,6 +204,25 @@ def train_and_eval_modes(subject: Subject) -> None:
             raise Failed(f"another output shape after train({mode})", f"{expected}")
 
 
+@check(*_NETWORKS, cause="an unbiased variance or another statistic over the batch, written by hand")
+def trains_on_small_batches(subject: Subject) -> None:
+    """In training mode two or three inputs give finite outputs and gradients, and one does or is refused."""
+    for count in (3, 2, 1):
+        network = subject.build().train()
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", r"(std|var)\w*\(\): degrees of freedom")  # the output shows it
+                output = network(subject.inputs(count=count))
+        except ValueError:
+            if count == 1:  # as batch normalisation does; training has no batch of one unless all are
+                continue
+            raise
+        torch.autograd.backward(_weighted_sum(output))
+        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        if not all(bool(torch.isfinite(values).all()) for values in (output, *gradients)):
+            raise Failed(f"a training batch of {count} gives NaN or infinite outputs or gradients", "finite ones")
+
+
 @check(*_NETWORKS, cause="an in-place operation such as `images -= 0.5` or `relu_` on the input")
 def input_unchanged(subject: Subject) -> None:
     """The input is left as it was."""

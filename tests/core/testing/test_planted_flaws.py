@@ -196,6 +196,8 @@ def test_statistics_over_a_batch_of_one_are_told_as_such():
         "finite": "3 of 3 values of the output for an image alone are NaN or infinite; allowed: none",
         "batch_independence": "the output for an image alone is NaN or infinite, in a batch it is finite; "
         "allowed: equal outputs",
+        "trains_on_small_batches": "a training batch of 1 gives NaN or infinite outputs or gradients; "
+        "allowed: finite ones",
     }
 
 
