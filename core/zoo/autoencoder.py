@@ -1,48 +1,81 @@
-"""Autoencoder: an encoder, an objective and a decoder composed into one module."""
+"""Autoencoder: an encoder, an objective, a decoder and a distortion composed into one module."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zoo.config import RunConfig, component_options
+from zoo.config import Components, RunConfig
+from zoo.distortion import Distortion, DistortionSum
 from zoo.errors import IncompatibleError, PluginError, UsageError, printable
 from zoo.objective import Objective
+from zoo.parts import Batch, Conditioning, DataFacts, ImageShape, Parts
 from zoo.registry import Component
-from zoo.specs import DatasetSpec, Kind
 
-ImageShape = tuple[int, int, int]
+Losses = dict[str, Tensor]
+ADVERSARIAL = "adversarial"
+ADVERSARY = "adversary"
 
 
 class Autoencoder(nn.Module):
-    """Encoder, objective and decoder as one module.
+    """Encoder, objective, decoder and distortion as one module.
 
-    Images are float `(N, C, H, W)` in [0, 1]. A reconstruction has the same shape; a decoder
-    without a bounded last layer may leave [0, 1] slightly.
+    Images are float `(N, C, H, W)` in [0, 1]. A reconstruction has the same shape; it may leave
+    [0, 1] slightly, unless the distortion bounds it.
 
     Args:
-        encoder: Images to features `(N, objective.encoder_features)`.
+        encoder: Images to features `(N, objective.encoder_features)`, or maps of so many channels.
         objective: What the latent is and what training minimises.
-        decoder: Latents `(N, latent_dim)` to reconstructions.
-        image_shape: `(C, H, W)`.
-        latent_dim: Size of the latent.
+        decoder: Latents to output `(N, *distortion.output_shape)`.
+        distortion: How output becomes images, and how far they are from the originals.
+        data: What the model knows about its data.
+        label_dropout: Share of training images whose class the decoder is not told; None where it is
+            never told one.
+
+    Attributes:
+        latent_shape: `(latent_dim,)`, or `(latent_dim, h, w)` for maps.
     """
 
     def __init__(
-        self, encoder: nn.Module, objective: Objective, decoder: nn.Module, image_shape: ImageShape, latent_dim: int
+        self,
+        encoder: nn.Module,
+        objective: Objective,
+        decoder: nn.Module,
+        distortion: Distortion,
+        data: DataFacts,
+        *,
+        label_dropout: float | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.objective = objective
         self.decoder = decoder
-        self.image_shape = image_shape
-        self.latent_dim = latent_dim
+        self.distortion = distortion
+        self.data = data
+        self.label_dropout = label_dropout
+        self.conditioning = Conditioning(len(data.classes)) if label_dropout is not None else None
+        self.latent_shape = latent_shape_of(encoder, objective)
+
+    @property
+    def image_shape(self) -> ImageShape:
+        """`(C, H, W)`."""
+        return self.data.image_shape
+
+    @property
+    def latent_dim(self) -> int:
+        """Size of the latent; its channels where it is maps."""
+        return self.objective.latent_dim
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that `decode`, `reconstruct` and `sample` take; empty where they take none."""
+        return self.data.classes if self.conditioning else ()
 
     def encode(self, images: Tensor) -> Tensor:
-        """Return the latents `(N, latent_dim)` of images `(N, C, H, W)`, deterministically.
+        """Return the latents `(N, *latent_shape)` of images `(N, C, H, W)`, deterministically.
 
         Raises:
             ValueError: The images are not float or not of the model's shape.
@@ -50,99 +83,308 @@ class Autoencoder(nn.Module):
         _check(images, "images", self.image_shape, "float in [0, 1]")
         return self.objective.latents(self.encoder(images))
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Return the reconstructions `(N, C, H, W)` of latents `(N, latent_dim)`.
+    def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the images `(N, C, H, W)` of latents `(N, *latent_shape)`.
+
+        Args:
+            latents: Float.
+            labels: int64 `(N,)`, the classes of a conditional model; None where they are unknown.
 
         Raises:
-            ValueError: The latents are not float or not of the model's size.
+            ValueError: The latents or labels are not of the model's shape or type.
         """
-        _check(latents, "latents", (self.latent_dim,), "float")
-        reconstruction: Tensor = self.decoder(latents)
-        return reconstruction
+        _check(latents, "latents", self.latent_shape, "float")
+        parts = self.parts(self._checked_labels(labels, len(latents)))
+        return parts.images(parts.decode(latents))
 
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """Return the reconstructions `(N, C, H, W)` of images `(N, C, H, W)`, deterministically."""
-        return self.decode(self.encode(images))
+    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the reconstructions `(N, C, H, W)` of images `(N, C, H, W)`, deterministically.
 
-    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        Args:
+            images: Float in [0, 1].
+            labels: As in `decode`.
+        """
+        return self.decode(self.encode(images), labels)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the reconstructions of images, as `reconstruct`."""
+        return self.reconstruct(images, labels)
+
+    def sample(
+        self, count: int, labels: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Return images `(count, C, H, W)` decoded from draws of the prior.
+
+        Args:
+            count: Number of images.
+            labels: int64 `(count,)`, as in `decode`.
+            generator: Decides the draws; the global random state does by default.
 
         Raises:
             UsageError: The objective has no prior.
         """
         if not self.objective.has_prior:
-            raise UsageError("This model's objective has no prior to sample from; train with one that has, e.g. 'vae'.")
+            raise UsageError("This model's objective has no prior to sample from: train with one that has.")
+        return self.decode(self.draw_latents(count, generator), labels)
+
+    def draw_latents(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Return latents `(count, *latent_shape)` drawn from the prior."""
         parameter = next(self.parameters())
-        return self.decode(self.objective.sample_prior(count, generator).to(parameter.device, parameter.dtype))
+        latents = self.objective.sample_prior(count, self.parts(), generator)
+        return latents.to(parameter.device, parameter.dtype)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the losses of a batch of images `(N, C, H, W)`: what training minimises."""
-        return self.objective.losses(images, self.encoder, self.decoder)
+    def losses(self, batch: Batch) -> Losses:
+        """Return the losses of a batch: `loss`, which training minimises, and its parts.
+
+        In training, `adversarial` is minimised beside `loss` where there is an adversary; in eval
+        mode it is left out.
+        """
+        return self._losses(batch, self._parts_of(batch))
+
+    def losses_of_both(self, batch: Batch) -> tuple[Losses, Losses]:
+        """Return the losses of a batch, and those of the adversaries: `loss`, which they minimise, and its parts.
+
+        Raises:
+            PluginError: The objective never calls `parts.loss`, on which a distortion's adversary is trained.
+        """
+        parts = self._parts_of(batch)
+        losses = self._losses(batch, parts)
+        of_objective: Losses = {}
+        of_distortion: Losses = {}
+        if self.objective.has_adversary:
+            of_objective = self.objective.adversary_losses(batch, self.parts(parts.labels, batch.progress))
+        if self.distortion.has_adversary:
+            if parts.reconstruction is None:
+                raise PluginError("the objective never calls parts.loss, so the distortion's adversary is not trained")
+            of_distortion = self.distortion.adversary_losses(*parts.reconstruction, batch.progress)
+        total = [each["loss"] for each in (of_objective, of_distortion) if each]
+        named = {f"{ADVERSARY}_{name}": value for name, value in of_objective.items()}
+        named |= {f"distortion_{ADVERSARY}_{name}": value for name, value in of_distortion.items()}
+        return losses, {**named, "loss": torch.stack(total).sum()}
+
+    def attach(self) -> None:
+        """Let the objective make what depends on the other parts. Called once, when the model is built."""
+        self.objective.attach(self.parts())
+
+    def start(self, batch: Batch) -> None:
+        """Prepare the parts for a new training with a batch of its images."""
+        parts = self.parts(None, batch.progress)
+        for part in (self.encoder, self.objective, self.distortion):
+            if hasattr(part, "start"):
+                part.start(batch, parts)
+
+    @property
+    def starts(self) -> bool:
+        """Whether a part prepares for a new training."""
+        distortions = self.distortion.terms if isinstance(self.distortion, DistortionSum) else [self.distortion]
+        return (
+            hasattr(self.encoder, "start")
+            or type(self.objective).start is not Objective.start
+            or any(type(each).start is not Distortion.start for each in distortions)
+        )
+
+    def after_step(self) -> None:
+        """Let the objective update its state, and set its tallies to zero."""
+        with torch.no_grad():
+            self.objective.after_step(self.parts())
+        self.clear_tallies()
+
+    @property
+    def tallies(self) -> list[Tensor]:
+        """The objective's tallies."""
+        return [getattr(self.objective, name) for name in self.objective.tallies]
+
+    def clear_tallies(self) -> None:
+        """Set the objective's tallies to zero."""
+        for tally in self.tallies:
+            tally.zero_()
+
+    @property
+    def adversary_owners(self) -> list[Objective | Distortion]:
+        """The objective and the distortions that have an adversary."""
+        distortions = self.distortion.terms if isinstance(self.distortion, DistortionSum) else [self.distortion]
+        owners = [self.objective, *distortions]
+        return [owner for owner in owners if owner.has_adversary]  # type: ignore[misc, union-attr]
+
+    @property
+    def own_weights(self) -> list[nn.Parameter]:
+        """The weights that the autoencoder's optimizer trains: neither frozen ones nor an adversary's."""
+        of_adversaries = {id(weight) for owner in self.adversary_owners for weight in _adversary_weights(owner)}
+        return [w for w in self.parameters() if w.requires_grad and id(w) not in of_adversaries]
+
+    def kept_state(self) -> dict[str, Tensor]:
+        """Return the tensors that a checkpoint keeps: all but those of parts that only training needs."""
+        left_out = tuple(f"{name}." for name in self._training_only())
+        return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(left_out)}
+
+    def drop_training_only(self) -> None:
+        """Remove the parts that only training needs."""
+        for name in self._training_only():
+            owner, _, attribute = name.rpartition(".")
+            setattr(self.get_submodule(owner), attribute, None)
+
+    def _training_only(self) -> list[str]:
+        """Return the names of the submodules that only training needs."""
+        owners: dict[str, Objective | Distortion] = {"objective": self.objective, "distortion": self.distortion}
+        if isinstance(self.distortion, DistortionSum):
+            owners |= {f"distortion.terms.{i}": term for i, term in enumerate(self.distortion.terms)}  # type: ignore[misc]
+        return [f"{name}.{part}" for name, owner in owners.items() for part in (*owner.training_only, ADVERSARY)
+                if getattr(owner, part, None) is not None]  # fmt: skip
+
+    def _losses(self, batch: Batch, parts: Parts) -> Losses:
+        losses = dict(self.objective.losses(batch, parts))
+        if parts.adversarial is not None:
+            losses[ADVERSARIAL] = losses[ADVERSARIAL] + parts.adversarial if ADVERSARIAL in losses else parts.adversarial
+        if not self.training:
+            losses.pop(ADVERSARIAL, None)
+        return losses
+
+    def _parts_of(self, batch: Batch) -> Parts:
+        labels = batch.labels
+        if self.conditioning and labels is not None and self.training and self.label_dropout:
+            labels = self.conditioning.drop(labels, self.label_dropout)
+        return self.parts(labels, batch.progress)
+
+    def parts(self, labels: Tensor | None = None, progress: Tensor | None = None) -> Parts:
+        """Return the parts as an objective uses them on a batch with these labels."""
+        return Parts(
+            self.encoder,
+            self.decoder,
+            self.distortion,
+            self.latent_shape,
+            conditioning=self.conditioning,
+            labels=labels,
+            progress=progress,
+        )
+
+    def _checked_labels(self, labels: Tensor | None, count: int) -> Tensor | None:
+        if labels is None:
+            return None
+        if self.conditioning is None:
+            raise ValueError("this model takes no labels: it was trained without --conditional")
+        if labels.shape != (count,) or labels.dtype != torch.int64:
+            raise ValueError(f"labels must be ({count},) int64, got ({', '.join(map(str, labels.shape))}) {labels.dtype}.")
+        if not torch.compiler.is_compiling() and not bool(((labels >= 0) & (labels <= self.conditioning.classes)).all()):
+            raise ValueError(f"labels must be 0 to {self.conditioning.classes - 1}, or {self.conditioning.classes} for unknown.")
+        return labels
 
 
-def build(config: RunConfig, components: Mapping[Kind, Component], image_shape: ImageShape) -> Autoencoder:
+def build(config: RunConfig, components: Components, data: DataFacts) -> Autoencoder:
     """Build the autoencoder that a config describes, with fresh weights drawn from its seed.
 
-    The weights are those that `torch.manual_seed(seed)` gives when its parts
-    are made in the order objective, encoder, decoder. The global random state is left as it was.
+    The weights are those that `torch.manual_seed(seed)` gives when its parts are made in the order
+    objective, encoder, decoder, distortion. The global random state is left as it was.
 
     Raises:
         IncompatibleError: The parts do not fit together.
         PluginError: A component breaks its contract.
     """
-
-    def make(kind: Kind, *sizes: Any) -> Any:
-        component = components[kind]
-        options = component_options(component, config.component(kind).options)
-        try:
-            return component.load()(*sizes, **options)
-        except (ValueError, IncompatibleError) as error:
-            shape = "×".join(map(str, image_shape))
-            raise IncompatibleError(f"{component} does not fit {shape} images: {printable(error)}") from error
-
-    latent_dim = config.latent_dim
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would seed every GPU too
-        objective = make("objective", latent_dim)
-        if not isinstance(objective, Objective):
-            raise PluginError(f"{components['objective']} must be a zoo.Objective, got {type(objective).__name__}.")
-        encoder = make("encoder", image_shape, objective.encoder_features)
-        decoder = make("decoder", latent_dim, image_shape)
-    return Autoencoder(encoder, objective, decoder, image_shape, latent_dim)
+        objective = components.objective.build(config.latent_dim, data, options=config.objective.options)
+        _require_type(components.objective, objective, Objective)
+        features = objective.encoder_features
+        encoder = components.encoder.build(data.image_shape, features, options=config.encoder.options)
+        distortion = _build_distortion(config, components, data.image_shape)
+        _require_needs(components, objective, distortion, data)
+        latent_shape = latent_shape_of(encoder, objective)
+        if config.conditional:
+            latent_shape = _conditioning(data).shape(latent_shape)
+        decoder = components.decoder.build(latent_shape, distortion.output_shape, options=config.decoder.options)
+        label_dropout = config.label_dropout if config.conditional else None
+        autoencoder = Autoencoder(encoder, objective, decoder, distortion, data, label_dropout=label_dropout)
+        autoencoder.attach()
+    return autoencoder
 
 
-def dry_run(autoencoder: Autoencoder, components: Mapping[Kind, Component]) -> None:
+def _build_distortion(config: RunConfig, components: Components, image_shape: ImageShape) -> Distortion:
+    names = [term.name for term in config.distortion]
+    weights = [term.weight for term in config.distortion]
+    terms: list[Distortion] = []
+    for component, term in zip(components.distortions, config.distortion, strict=True):
+        terms.append(component.build(image_shape, options=term.options))
+        _require_type(component, terms[-1], Distortion)
+        if len(terms) > 1 and terms[-1].owns_output:
+            raise IncompatibleError(
+                f"{component} makes images of its own kind of output, so it can only be the first of a sum: "
+                f"--distortion {component.name}+{names[0]}"
+            )
+    return terms[0] if weights == [1.0] else DistortionSum(names, terms, weights)
+
+
+def _conditioning(data: DataFacts) -> Conditioning:
+    if len(data.classes) < 2:
+        raise IncompatibleError("--conditional needs a dataset with at least two classes; this one declares none.")
+    return Conditioning(len(data.classes))
+
+
+def _require_type(component: Component, built: object, expected: type) -> None:
+    if not isinstance(built, expected):
+        raise PluginError(f"{component} must be a zoo.{expected.__name__}, got {type(built).__name__}.")
+
+
+def _require_needs(components: Components, objective: Objective, distortion: Distortion, data: DataFacts) -> None:
+    """Refuse a distortion or data that lack what the objective declares to need."""
+    names = "+".join(component.name for component in components.distortions)
+    lacking = {
+        "likelihood": (not distortion.likelihood, f"a distortion that is a likelihood, and '{names}' is none"),
+        "pixels": (not distortion.has_pixels, f"a distortion of single pixels, and '{names}' has none"),
+        "labels": (not data.classes, "a dataset with classes, and this one declares none"),
+    }
+    for need in sorted(objective.needs):
+        if need not in lacking:
+            raise PluginError(f"{components.objective} needs '{printable(need)}', which is none of {', '.join(lacking)}.")
+        lacks, what = lacking[need]
+        if lacks:
+            raise IncompatibleError(f"{components.objective} needs {what}.")
+
+
+def latent_shape_of(encoder: nn.Module, objective: Objective) -> tuple[int, ...]:
+    """Return the latent's shape: `(latent_dim,)`, or `(latent_dim, h, w)` where the encoder gives maps."""
+    return (objective.latent_dim, *features_shape_of(encoder, objective)[1:])
+
+
+def features_shape_of(encoder: nn.Module, objective: Objective) -> tuple[int, ...]:
+    """Return the shape of an image's features: `(encoder_features,)`, or `(encoder_features, h, w)` for maps."""
+    shape: tuple[int, ...] = tuple(getattr(encoder, "features_shape", (objective.encoder_features,)))
+    return shape
+
+
+def dry_run(autoencoder: Autoencoder, components: Components) -> None:
     """Pass two blank images through, and check every shape on the way.
 
     Raises:
         IncompatibleError: A component fails, or gives another shape than its contract says.
     """
 
-    def expect(kind: Kind, output: Any, shape: tuple[int, ...]) -> None:
+    def expect(component: Component, output: Any, shape: tuple[int, ...]) -> None:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         if got != shape:
-            raise IncompatibleError(f"{components[kind]} must give shape {shape}, got {got}.")
+            raise IncompatibleError(f"{component} must give shape {shape}, got {got}.")
 
     was_training = autoencoder.training
     autoencoder.eval()
-    kind: Kind = "encoder"
+    running = components.encoder
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             features = autoencoder.encoder(torch.zeros(2, *autoencoder.image_shape))
-            expect("encoder", features, (2, autoencoder.objective.encoder_features))
-            kind = "objective"
+            expect(running, features, (2, *features_shape_of(autoencoder.encoder, autoencoder.objective)))
+            running = components.objective
             latents = autoencoder.objective.latents(features)
-            expect("objective", latents, (2, autoencoder.latent_dim))
-            kind = "decoder"
-            expect("decoder", autoencoder.decoder(latents), (2, *autoencoder.image_shape))
+            expect(running, latents, (2, *autoencoder.latent_shape))
+            running = components.decoder
+            output = autoencoder.parts().decode(latents)
+            expect(running, output, (2, *autoencoder.distortion.output_shape))
+            running = components.distortions[0]
+            expect(running, autoencoder.distortion.images(output), (2, *autoencoder.image_shape))
     except (RuntimeError, TypeError, ValueError) as error:
         shape = "×".join(map(str, autoencoder.image_shape))
-        raise IncompatibleError(f"{components[kind]} fails on {shape} images: {printable(error)}") from error
+        raise IncompatibleError(f"{running} fails on {shape} images: {printable(error)}") from error
     finally:
         autoencoder.train(was_training)
 
 
-def lay_channels_last(autoencoder: Autoencoder, components: Mapping[Kind, Component]) -> None:
+def lay_channels_last(autoencoder: Autoencoder, components: Components) -> None:
     """Lay the weights of convolutions out channels last, which is faster, where the components can use them so.
 
     One that calls `view` on a convolution's maps, say, cannot: its weights stay as they are.
@@ -155,10 +397,8 @@ def lay_channels_last(autoencoder: Autoencoder, components: Mapping[Kind, Compon
         _lay(weights, torch.contiguous_format)
 
 
-def image_shape_of(dataset: Component) -> ImageShape:
-    """Return the image shape `(C, H, W)` that a dataset declares."""
-    assert isinstance(dataset.spec, DatasetSpec)
-    return dataset.spec.image_shape
+def _adversary_weights(owner: Objective | Distortion) -> list[nn.Parameter]:
+    return [weight for weight in owner.adversary.parameters() if weight.requires_grad] if owner.adversary else []
 
 
 def _lay(weights: Iterable[nn.Parameter], layout: torch.memory_format) -> None:

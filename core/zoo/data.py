@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
-from zoo.config import component_options, flag_of, setting
+from zoo.config import flag_of, setting
 from zoo.errors import ConfigError, PluginError
+from zoo.parts import DataFacts
 from zoo.registry import Component
 from zoo.specs import DatasetSpec
 
 EVALUATION_BATCH_SIZE = 256
 SPAN_BATCHES = 64
+MAX_CLASSES = 10_000
 FETCHED_BYTES = 2**20  # of floats at once: few enough to be in a CPU's cache still when they are used
 
 
@@ -51,14 +53,19 @@ class Span:
         self.dataset = dataset
         self.places = places
 
-    def batches(self, size: int, device: torch.device | None = None) -> Iterator[Tensor]:
-        """Give out batches `(size, C, H, W)`, the last one of what is left: floats in [0, 1], on a device."""
-        images = self.dataset.images
+    def batches(self, size: int, device: torch.device | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give out batches on a device, the last one of what is left.
+
+        Each is images `(size, C, H, W)`, floats in [0, 1], and their labels, int64 `(size,)`.
+        """
+        images, labels = self.dataset.images, self.dataset.labels
         batch_bytes = 4 * size * math.prod(images.shape[1:])
         # What a sum is rounded to may depend on where its terms lie within 256 bytes: there all batches begin alike.
         together = max(1, FETCHED_BYTES // batch_bytes) if batch_bytes % 256 == 0 else 1
         for places in torch.split(self.places.to(images.device), together * size):
-            yield from torch.unsafe_split(to_float(images.index_select(0, places).to(device)), size)
+            fetched = to_float(images.index_select(0, places).to(device))
+            theirs = labels.index_select(0, places.to(labels.device)).to(device)
+            yield from zip(torch.unsafe_split(fetched, size), torch.unsafe_split(theirs, size), strict=True)
 
 
 class Spans(Sampler[Tensor]):
@@ -88,6 +95,10 @@ class Spans(Sampler[Tensor]):
         """Take the order of an epoch; Lightning calls it."""
         self.epoch = epoch
 
+    def first(self, count: int) -> Tensor:
+        """Return the places of so many images, or of all of them: the same ones in every process."""
+        return self.places[:count]
+
     def __len__(self) -> int:
         return math.ceil(self.count / self.size)
 
@@ -114,17 +125,20 @@ def load_split(component: Component, options: Mapping[str, Any], split: str) -> 
     """
     spec = component.spec
     assert isinstance(spec, DatasetSpec)
-    if split not in spec.splits:
+    if spec.splits is not None and split not in spec.splits:
         raise ConfigError(f"{component} has no split '{split}'. Its splits: {', '.join(spec.splits)}.")
-    source = component.load()(split, **component_options(component, options))
+    source = component.build(split, options=options)
     if isinstance(source, TensorDataset) and len(source.tensors) == 2:
         images, labels = source.tensors
     else:
         items = [source[index] for index in range(len(source))]
         images = torch.stack([torch.as_tensor(image) for image, _ in items])
         labels = torch.tensor([int(label) for _, label in items])
-    expected = (spec.splits[split], *spec.image_shape)
-    if tuple(images.shape) != expected or images.dtype != torch.uint8 or len(labels) != len(images):
+    expected = (
+        spec.splits[split] if spec.splits else len(images),
+        *(spec.image_shape or images.shape[1:]),
+    )
+    if images.dim() != 4 or tuple(images.shape) != expected or images.dtype != torch.uint8 or len(labels) != len(images):
         raise PluginError(
             f"{component}, split '{split}', must hold uint8 images {expected} with a label each, "
             f"got {images.dtype} {tuple(images.shape)} with {len(labels)} labels."
@@ -132,11 +146,27 @@ def load_split(component: Component, options: Mapping[str, Any], split: str) -> 
     return ImageDataset(images, labels.long())
 
 
+def facts_of(component: Component, dataset: ImageDataset, train_count: int) -> DataFacts:
+    """Return what a model knows about its data.
+
+    Args:
+        component: The dataset.
+        dataset: Its training split.
+        train_count: Number of images that are trained on.
+    """
+    spec = component.spec
+    assert isinstance(spec, DatasetSpec)
+    _, channels, height, width = dataset.images.shape
+    count = int(dataset.labels.max()) + 1
+    classes = spec.classes or (tuple(map(str, range(count))) if 1 < count <= MAX_CLASSES else ())
+    return DataFacts((channels, height, width), classes, train_count)
+
+
 def on_device(dataset: ImageDataset, device: torch.device) -> ImageDataset:
     """Return a dataset with its images on a device; as it is where half of a GPU's free memory does not hold them."""
     if device.type == "cuda" and dataset.images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
         return dataset
-    return ImageDataset(dataset.images.to(device), dataset.labels)
+    return ImageDataset(dataset.images.to(device), dataset.labels.to(device))
 
 
 def split_validation(count: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo import checkpoint
-from zoo.autoencoder import Autoencoder, image_shape_of
+from zoo.autoencoder import Autoencoder
 from zoo.data import EVALUATION_BATCH_SIZE, ImageDataset, load_split, to_float
 from zoo.errors import IncompatibleError
 from zoo.registry import installed
@@ -55,12 +55,12 @@ def held_out_images(
     """Return the images that a checkpoint is evaluated on, as `evaluate` does and with its errors."""
     own = opened.metadata.config.dataset
     component = installed().get("dataset", dataset) if dataset else opened.component("dataset")
-    if image_shape_of(component) != opened.metadata.image_shape:
-        raise IncompatibleError(
-            f"{component} has images of {image_shape_of(component)}, the model takes {opened.metadata.image_shape}."
-        )
     options = {} if dataset and dataset != own.name else own.options
-    return load_split(component, {**options, **(dataset_options or {})}, "test")
+    images = load_split(component, {**options, **(dataset_options or {})}, "test")
+    shape = tuple(images.images.shape[1:])
+    if shape != opened.metadata.image_shape:
+        raise IncompatibleError(f"{component} has images of {shape}, the model takes {opened.metadata.image_shape}.")
+    return images
 
 
 def reconstruction_metrics(autoencoder: Autoencoder, dataset: ImageDataset) -> dict[str, float]:

@@ -21,7 +21,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
@@ -29,8 +29,26 @@ from typing import Any, Generic, NoReturn, TypeVar
 import pluggy
 
 from zoo import hookspecs
-from zoo.errors import AmbiguousComponentError, ConfigError, PluginError, UnknownComponentError, did_you_mean, printable
-from zoo.specs import KINDS, ComponentSpec, DatasetSpec, DecoderSpec, EncoderSpec, Kind, ModelSpec, ObjectiveSpec
+from zoo.errors import (
+    AmbiguousComponentError,
+    ConfigError,
+    IncompatibleError,
+    PluginError,
+    UnknownComponentError,
+    did_you_mean,
+    printable,
+)
+from zoo.specs import (
+    KINDS,
+    ComponentSpec,
+    DatasetSpec,
+    DecoderSpec,
+    DistortionSpec,
+    EncoderSpec,
+    Kind,
+    ModelSpec,
+    ObjectiveSpec,
+)
 
 DISTRIBUTION = "autoencoder-zoo"
 ENTRY_POINT_GROUP = "zoo"
@@ -41,7 +59,8 @@ S = TypeVar("S", bound=Spec)
 F = TypeVar("F", bound="Offer[Any]")
 
 _HOOKS: dict[str, type[Spec]] = {
-    f"zoo_{spec.kind}s": spec for spec in (EncoderSpec, DecoderSpec, ObjectiveSpec, DatasetSpec, ModelSpec)
+    f"zoo_{spec.kind}s": spec
+    for spec in (EncoderSpec, DecoderSpec, ObjectiveSpec, DistortionSpec, DatasetSpec, ModelSpec)
 }
 _log = logging.getLogger("zoo")
 
@@ -84,7 +103,7 @@ class Offer(Generic[S]):
 
 @dataclass(frozen=True)
 class Component(Offer[ComponentSpec]):
-    """One named encoder, decoder, objective or dataset, and the plugin that offers it."""
+    """One named encoder, decoder, objective, distortion or dataset, and the plugin that offers it."""
 
     @property
     def kind(self) -> Kind:
@@ -104,6 +123,35 @@ class Component(Offer[ComponentSpec]):
                 f"{self} of {self.plugin.distribution} {self.plugin.version} could not be imported "
                 f"from {self.spec.target}: {_cause(error)}"
             ) from error
+
+    def parse_options(self, given: Mapping[str, object]) -> dict[str, Any]:
+        """Return a value for each option, as the target takes them.
+
+        Raises:
+            ConfigError: An option is unknown, missing, of the wrong type or out of bounds.
+            PluginError: The component cannot be imported, or declares an option that cannot be used.
+        """
+        from zoo.options import options_of, parse_options
+
+        return parse_options(self.kind, options_of(self.load()), given)
+
+    def build(self, *arguments: Any, options: Mapping[str, object] | None = None) -> Any:
+        """Call the target with its positional arguments and its options.
+
+        Args:
+            arguments: What the spec's `arguments` name.
+            options: Values by name: Python values, JSON values or command-line text.
+
+        Raises:
+            ConfigError, PluginError: As `parse_options`.
+            IncompatibleError: The component refuses the arguments.
+        """
+        values = self.parse_options(options or {})
+        try:
+            return self.load()(*arguments, **values)
+        except (ValueError, IncompatibleError) as error:
+            given = ", ".join(f"{name} {_said(value)}" for name, value in zip(self.spec.arguments, arguments, strict=True))
+            raise IncompatibleError(f"{self} cannot be built for {given}: {printable(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -189,6 +237,18 @@ class Registry:
             AmbiguousComponentError: Several third-party distributions offer the bare name.
         """
         return _meant("model", name, self.models()) or self._refuse(sought, name, self.models(), "Models")
+
+    def default(self, kind: Kind) -> Component:
+        """Return the component that is used where none of its kind is chosen: its spec says `default=True`.
+
+        Raises:
+            ConfigError: No component of this kind is a default.
+        """
+        for component in self.components(kind):  # built-ins first
+            if component.spec.default:
+                return component
+        known = ", ".join(component.name for component in self.components(kind))
+        raise ConfigError(f"No {kind} given: --{kind} NAME, one of: {known}.")
 
     def has(self, kind: Kind, name: str) -> bool:
         """Say whether `name` means a component of this kind, or several."""
@@ -361,6 +421,11 @@ def _check_version(entry_point: importlib.metadata.EntryPoint) -> None:
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         if applies and not requirement.specifier.contains(installed, prereleases=True):
             raise PluginError(f"it asks for {DISTRIBUTION}{requirement.specifier}, installed is {installed}")
+
+
+def _said(value: object) -> str:
+    """Return an argument as a message names it: `1×28×28` for a shape."""
+    return "×".join(map(str, value)) if isinstance(value, tuple) else printable(value, 80)
 
 
 def _cause(error: BaseException) -> str:

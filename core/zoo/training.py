@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,13 +20,14 @@ from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
 from zoo import checkpoint, resume_state
-from zoo.autoencoder import Autoencoder, build, dry_run, image_shape_of, lay_channels_last
+from zoo.autoencoder import Autoencoder, build, dry_run, lay_channels_last
 from zoo.callbacks import Divergence, History, Interruption, KeepBest, KeepState, MovingAverage
-from zoo.config import RunConfig, read_config, resolve, setting
+from zoo.config import RunConfig, components_of, read_config, resolve, setting, sum_text
 from zoo.data import (
     ImageDataset,
     batches_an_epoch,
     evaluation_loader,
+    facts_of,
     load_split,
     on_device,
     split_validation,
@@ -49,7 +50,6 @@ from zoo.progress import Progress
 from zoo.registry import Component, installed
 from zoo.resume_state import ResumeState, SafetensorsIO
 from zoo.runs import Run, begun_run, is_first_process, new_run
-from zoo.specs import KINDS, Kind
 
 LoggerName = Literal["tensorboard"]
 
@@ -127,17 +127,18 @@ def fit(
     config: RunConfig, run: Run | None, state: ResumeState | None, *, quiet: bool, logger: LoggerName | None = None
 ) -> Run:
     """Train as the config says, into the run's directory; a process without one only helps to train."""
-    components: dict[Kind, Component] = {kind: installed().get(kind, config.component(kind).name) for kind in KINDS}
-    autoencoder = build(config, components, image_shape_of(components["dataset"]))
-    dry_run(autoencoder, components)
-    images = load_split(components["dataset"], config.dataset.options, "train")
+    components = components_of(config)
+    dataset = installed().get("dataset", config.dataset.name)
+    images = load_split(dataset, config.dataset.options, "train")
     train_places, validation_places = split_validation(len(images), config.validation_fraction, config.seed)
-    # Used only when all is trained; but that its files are damaged is better heard of now.
-    test_set = load_split(components["dataset"], config.dataset.options, "test")
+    # Used only after the training, but damaged files are better heard of now.
+    test_set = load_split(dataset, config.dataset.options, "test")
+    autoencoder = build(config, components, facts_of(dataset, images, len(train_places)))
+    dry_run(autoencoder, components)
     epoch = state.facts.epoch if state else 0
 
     interruption = Interruption(f"To go on: zoo resume {run.directory}" if run else "")
-    callbacks = [interruption, Divergence(), *_callbacks(config, run, epoch, components, autoencoder, quiet=quiet)]
+    callbacks = [interruption, Divergence(), *_callbacks(config, run, epoch, [*components, dataset], autoencoder, quiet=quiet)]
     loggers = [_tensorboard(run.directory)] if run and logger == "tensorboard" else []
 
     with interruption.watching(), _lightning_keeps_quiet(), torch.random.fork_rng():
@@ -224,10 +225,11 @@ def _require_same_settings(config: RunConfig, run: Run) -> None:
 def _flat(config: RunConfig) -> dict[str, Any]:
     """Return the settings by the names that they are set by: `lr`, `encoder`, `encoder.hidden`."""
     settings = config.model_dump(mode="json")
-    for kind in KINDS:
-        part = settings[kind]
-        settings[kind] = part["name"]
-        settings |= {f"{kind}.{option}": value for option, value in part["options"].items()}
+    for kind, part in config.parts():
+        name = kind if kind != "distortion" else f"{kind}.{part.name}"
+        settings |= {f"{name}.{option}": value for option, value in part.model_dump(mode="json")["options"].items()}
+        settings[kind] = part.name
+    settings["distortion"] = sum_text(config.distortion)
     return settings
 
 
@@ -235,7 +237,7 @@ def _callbacks(
     config: RunConfig,
     run: Run | None,
     epoch: int,
-    components: Mapping[Kind, Component],
+    components: Sequence[Component],
     autoencoder: Autoencoder,
     *,
     quiet: bool,
@@ -244,14 +246,14 @@ def _callbacks(
     callbacks: list[Callback] = []
     if run:
         resume_state.prune(run.resume_directory)
-        blank = checkpoint.new_metadata(config, components, autoencoder.image_shape, epoch=0)
+        blank = checkpoint.new_metadata(config, components, autoencoder.data, epoch=0)
         history = History(run.metrics_file, epoch)
         callbacks += [KeepBest(run.checkpoint, autoencoder, blank), history]
     if config.ema:
         callbacks.append(MovingAverage(config.ema))  # after KeepBest, which keeps the average
     if config.early_stopping:
         callbacks.append(EarlyStopping("val_loss", patience=config.early_stopping))
-    versions = {component.plugin.distribution: component.plugin.version for component in components.values()}
+    versions = {component.plugin.distribution: component.plugin.version for component in components}
     callbacks.append(KeepState(run.resume_directory if run else None, versions, epoch))
     if run and not quiet:
         callbacks.append(Progress(history))
@@ -295,6 +297,7 @@ def _trainer(config: RunConfig, callbacks: list[Callback], loggers: list[Logger]
             plugins=[SafetensorsIO()],
             enable_progress_bar=False,
             enable_model_summary=False,
+            inference_mode=False,  # gradient penalties need gradients in validation, too
         )
     except (MisconfigurationException, ValueError, RuntimeError, UserWarning) as error:
         raise ConfigError(f"Lightning refuses these settings: {printable(error)}") from error
