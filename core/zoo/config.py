@@ -68,7 +68,7 @@ class DistortionTerm(ComponentConfig):
     weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
 
 
-def _distortion_terms(value: Any) -> Any:
+def distortion_terms(value: Any) -> Any:
     """Return the terms of a sum that is written as text, `l1+0.1*perceptual`; one term becomes a sum of one."""
     if isinstance(value, str):
         terms = [_TERM.fullmatch(text) for text in value.split("+")]
@@ -84,7 +84,7 @@ def sum_text(terms: Sequence[DistortionTerm]) -> str:
 
 
 Distortion = Annotated[
-    tuple[DistortionTerm, ...], Field(min_length=1, max_length=MAX_TERMS), BeforeValidator(_distortion_terms)
+    tuple[DistortionTerm, ...], Field(min_length=1, max_length=MAX_TERMS), BeforeValidator(distortion_terms)
 ]
 
 

@@ -69,17 +69,35 @@ def train(
 
 def _with_options(settings: dict[str, Any], options: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Return the settings with what `--set` gave put into their components."""
-    from zoo.config import default_decoder
+    from zoo.config import default_decoder, distortion_terms
+    from zoo.registry import installed
 
     for kind, given in options.items():
+        kind, _, distortion = kind.partition(".")
+        if kind not in settings and kind in ("objective", "distortion"):
+            settings[kind] = installed().default(kind).name
         if kind == "decoder" and kind not in settings:
             settings["decoder"] = default_decoder(settings.get("encoder"))
         if kind not in settings:
             raise ConfigError(f"--set {printable(f'{kind}.{next(iter(given))}')} needs --{kind} NAME.")
-        part = settings[kind]
-        before = part.get("options", {}) if isinstance(part, dict) else {}
-        settings[kind] = {"name": _name_of(part), "options": {**before, **given}}
+        if kind == "distortion":
+            settings[kind] = _with_distortion_options(distortion_terms(settings[kind]), distortion, given)
+        else:
+            settings[kind] = _part_with_options(settings[kind], given)
     return settings
+
+
+def _with_distortion_options(terms: Any, name: str, given: dict[str, str]) -> list[Any]:
+    names = [_name_of(term) for term in terms]
+    if name not in names:
+        example = f"--set distortion.{names[0]}.{next(iter(given))}=VALUE"
+        raise ConfigError(f"--set distortion.{printable(name)}: the distortion is {'+'.join(names)}, e.g. {example}")
+    return [_part_with_options(term, given) if _name_of(term) == name else term for term in terms]
+
+
+def _part_with_options(part: Any, given: dict[str, str]) -> dict[str, Any]:
+    settings = part if isinstance(part, dict) else {"name": part}
+    return {**settings, "options": {**settings.get("options", {}), **given}}
 
 
 def _name_of(part: Any) -> Any:
