@@ -150,7 +150,9 @@ class Component(Offer[ComponentSpec]):
         try:
             return self.load()(*arguments, **values)
         except (ValueError, IncompatibleError) as error:
-            given = ", ".join(f"{name} {_said(value)}" for name, value in zip(self.spec.arguments, arguments, strict=True))
+            given = ", ".join(
+                f"{name} {_said(value)}" for name, value in zip(self.spec.arguments, arguments, strict=True)
+            )
             raise IncompatibleError(f"{self} cannot be built for {given}: {printable(error)}") from error
 
 
