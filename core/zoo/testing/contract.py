@@ -8,7 +8,21 @@ from typing import Any, TypeVar
 from zoo.errors import ConfigError, UsageError, did_you_mean, printable
 from zoo.options import parse_options
 from zoo.registry import Component, Registry, installed
-from zoo.testing import datasets, declaration, networks, objectives  # noqa: F401 - they fill CHECKS
+
+# isort: off - in the order of the report; they fill CHECKS
+from zoo.testing import (  # noqa: F401  # noqa: F401
+    adversaries,
+    composition,
+    datasets,
+    declaration,
+    distortions,
+    modules,
+    networks,
+    objectives,
+    state,
+)
+
+# isort: on
 from zoo.testing.check import CHECKS, Check, NotApplicable, Outcome, Subject, run_check
 
 T = TypeVar("T")
