@@ -13,13 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from zoo.errors import ConfigError, UsageError, did_you_mean, printable
 from zoo.files import open_regular
 from zoo.options import count_values, explain, options_of, parse_options
 from zoo.registry import Component, Registry, installed
 from zoo.specs import Kind
+
 
 def _split(value: Any) -> Any:
     """Return the values of a command line's `0.9,0.999`."""

@@ -89,6 +89,7 @@ class Parts:
         decoder: The bare decoder; `decode` also tells it the class.
         distortion: The distortion.
         latent_shape: `(D,)` or `(D, h, w)`.
+        labels: The classes that the decoder of a conditional model is told; None where it is told none.
         reconstruction: The output and the images that `loss` saw, detached; None before.
         adversarial: The distortion's adversarial term, where it has one in training.
     """
@@ -111,7 +112,7 @@ class Parts:
         self.reconstruction: tuple[Tensor, Tensor] | None = None
         self.adversarial: Tensor | None = None
         self._conditioning = conditioning
-        self._labels = labels
+        self.labels = labels
         self._progress = progress
 
     @property
@@ -139,9 +140,9 @@ class Parts:
         """Return the decoder's output `(…, N, *output_shape)` for latents `(…, N, *latent_shape)`."""
         extra = latents.dim() - len(self.latent_shape) - 1  # e.g. the samples of an importance-weighted bound
         if extra == 0:
-            return self._decode(latents, self._labels)
+            return self._decode(latents, self.labels)
         leading = latents.shape[: extra + 1]
-        labels = self._labels
+        labels = self.labels
         if labels is not None:
             labels = labels.expand(leading).flatten()
         output = self._decode(latents.flatten(0, extra), labels)
@@ -169,7 +170,9 @@ class Parts:
             PluginError: It is called a second time.
         """
         if self.reconstruction is not None:
-            raise PluginError("the objective calls parts.loss twice in a batch: once is right, parts.distances for more")
+            raise PluginError(
+                "the objective calls parts.loss twice in a batch: once is right, parts.distances for more"
+            )
         self.reconstruction = output.detach(), images.detach()
         progress = self._progress if self._progress is not None else torch.ones((), device=output.device)
         loss = self.distortion.loss(output, images, progress)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from zoo.autoencoder import ADVERSARIAL, Autoencoder
 from zoo.distortion import Distortion
 from zoo.objective import Objective
-from zoo.testing.check import Failed, NotApplicable, Subject, check
+from zoo.testing.check import Failed, NotApplicable, Subject, check, require
 from zoo.testing.reference import batch_of, loss_of, losses_of, model_of, random_images, step_of
 
 _STEPS = 3  # an adversary may leave its last bias without a gradient at first
@@ -42,7 +42,7 @@ def players_apart(subject: Subject) -> None:
         )
 
 
-@check("objective", "distortion", cause="`torch.no_grad()`, a `.detach()` of its judgement, or a part that is never used",
+@check("objective", "distortion", cause="`torch.no_grad()`, its judgement detached, or a layer that is never used",
        since="0.2")  # fmt: skip
 def adversary_is_trained(subject: Subject) -> None:
     """The adversary's losses are finite scalars, one of them `loss`, whose gradient reaches all its weights."""
@@ -58,7 +58,7 @@ def adversary_is_trained(subject: Subject) -> None:
         )
 
 
-@check("objective", "distortion", cause="a `losses` without `adversarial`, or `adversarial` of detached latents or images",
+@check("objective", "distortion", cause="no `adversarial` among the losses, or one of detached latents or images",
        since="0.2")  # fmt: skip
 def adversarial_reaches_the_autoencoder(subject: Subject) -> None:
     """In training the autoencoder pays `adversarial`, a scalar that has a gradient for its weights."""
@@ -89,11 +89,12 @@ def loss_without_adversary(subject: Subject) -> None:
             )
 
 
-@check("objective", "distortion", cause="an adversary that is not used alike in every step", since="0.2")
+@check("objective", "distortion", cause="a rate of 0 as `adversary_lr`, or gradients that overflow", since="0.2")
 def both_players_step(subject: Subject) -> None:
     """Steps of training change the weights of the autoencoder and of the adversary, which stay finite."""
     model, adversary_weights = _adversarial(subject)
     images = random_images(model.image_shape)
+    require(adversary_is_trained, subject, "its adversary is not trained")
     before = [weight.detach().clone() for weight in (*model.own_weights, *adversary_weights)]
     _both(model)
     step = step_of(model)

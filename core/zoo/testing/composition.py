@@ -16,7 +16,16 @@ from zoo.registry import Component, installed
 from zoo.specs import DatasetSpec, Kind
 from zoo.testing.check import DATA, Arguments, Failed, NotApplicable, Subject, check, described, require
 from zoo.testing.networks import forward, takes_images
-from zoo.testing.reference import Linear, NormalLikelihood, Plain, SquaredError, batch_of, compose, random_images, start
+from zoo.testing.reference import (
+    Linear,
+    NormalLikelihood,
+    Plain,
+    SquaredDistance,
+    batch_of,
+    compose,
+    random_images,
+    start,
+)
 
 _NETWORKS: tuple[Kind, ...] = ("encoder", "decoder")
 
@@ -113,7 +122,7 @@ def _try_composed(subject: Subject, case: Arguments, objective: Objective, image
 def _compose(
     encoder: nn.Module, objective: Objective, decoder: nn.Module, data: DataFacts, images: Tensor | None = None
 ) -> None:
-    distortion = NormalLikelihood if "likelihood" in objective.needs else SquaredError
+    distortion = NormalLikelihood if "likelihood" in objective.needs else SquaredDistance
     model = compose(encoder, objective, decoder, distortion(data.image_shape), data)
     start(model)
     if images is None:

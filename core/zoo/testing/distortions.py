@@ -121,7 +121,7 @@ def identical_is_nearest(subject: Subject) -> None:
 
 @_check(cause="`images` that does not match what `pixels` or `distances` compares")
 def minimising_rebuilds(subject: Subject) -> None:
-    """A hundred steps of Adam on the output bring `images` of it nearer to the originals, as the squared error tells."""
+    """A hundred steps of Adam on the output bring its images nearer to the originals, by the squared error."""
     require(gradients_reach_output, subject, "its output gets no gradient")
     distortion, output, images = _case(subject)
     output = torch.zeros_like(output).requires_grad_()

@@ -220,8 +220,9 @@ def train_and_eval_modes(subject: Subject) -> None:
     network = subject.build()
     for mode in (True, False):
         network.train(mode)
+        frozen = [part for module in network.modules() if _is_frozen(module) for part in module.modules()]
         for name, module in network.named_modules():
-            if module.training is not mode and not (mode and _is_frozen(module)):
+            if module.training is not mode and not (mode and module in frozen):
                 raise Failed(f"after train({mode}) submodule '{name or 'itself'}' has training={not mode}", f"{mode}")
         expected = 5, *output_shape_of(subject, network)
         if tuple(network(_inputs(subject)).shape) != expected:

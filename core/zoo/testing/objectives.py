@@ -14,7 +14,7 @@ from zoo.testing.check import DATA, SIZES, Failed, NotApplicable, Subject, check
 from zoo.testing.reference import (
     COUNT,
     batch_of,
-    loss_of,
+    labels_for,
     losses_of,
     model_of,
     models_of,
@@ -183,7 +183,8 @@ def noise_declared(subject: Subject) -> None:
 def independent_of_batch_order(subject: Subject) -> None:
     """The order of the images in a batch does not matter."""
     model, images = model_of(subject), _images()
-    _compare(_mean_loss(model, images), _mean_loss(model, images.flip(0)), "in another order")
+    plain, flipped = _mean_loss(model, images), _mean_loss(model, images.flip(0), labels_for(images).flip(0))
+    _compare(plain, flipped, "in another order")
 
 
 @check("objective", cause="a sum over the batch, a division by its size that is done twice, or statistics of the batch "
@@ -193,9 +194,11 @@ def mean_over_images(subject: Subject) -> None:
     model, images = model_of(subject), _images()
     if model.objective.batch_statistics:
         raise NotApplicable("it declares that its loss depends on the batch as a whole")
-    _compare(_mean_loss(model, images), _mean_loss(model, torch.cat([images, images])), "of each image twice")
-    alone = sum(_mean_loss(model, image[None]) for image in images) / len(images)
-    _compare(_mean_loss(model, images), alone, "of one image, averaged")
+    labels = labels_for(images)
+    plain = _mean_loss(model, images)
+    _compare(plain, _mean_loss(model, images.repeat(2, 1, 1, 1), labels.repeat(2)), "of each image twice")
+    alone = [_mean_loss(model, image[None], label[None]) for image, label in zip(images, labels, strict=True)]
+    _compare(plain, sum(alone) / len(alone), "of one image, averaged")
 
 
 @check("objective", cause="a sum over pixels or latents that is not divided by the image's C·H·W")
@@ -231,6 +234,9 @@ def importance_weights(subject: Subject) -> None:
             weights = objective.log_importance_weights(batch, model.parts(batch.labels, batch.progress), 4)
         if tuple(weights.shape) != (4, COUNT) or not bool(torch.isfinite(weights).all()):
             raise Failed(f"weights {tuple(weights.shape)}", f"finite {(4, COUNT)}")
+        densities = objective.log_prior(torch.zeros(4, COUNT, *model.latent_shape), model.parts())
+        if tuple(densities.shape) != (4, COUNT):
+            raise Failed(f"log_prior gives {tuple(densities.shape)}", f"{(4, COUNT)} for latents of that many draws")
 
 
 @check("objective", cause="`torch.randn(...)` without `generator=generator`, or vectors where latents are maps")
@@ -309,13 +315,12 @@ def _features(model: Autoencoder) -> Tensor:
     return torch.randn(COUNT, *shape, generator=torch.Generator().manual_seed(0))
 
 
-def _mean_loss(model: Autoencoder, images: Tensor) -> float:
+def _mean_loss(model: Autoencoder, images: Tensor, labels: Tensor | None = None) -> float:
     """Return the loss; of a stochastic objective, its mean over many draws of the noise."""
-    if not model.objective.stochastic:
-        return float(loss_of(model, images))
     torch.default_generator.manual_seed(0)
+    draws = DRAWS if model.objective.stochastic else 1
     with torch.no_grad():
-        losses = [losses_of(model, images)["loss"] for _ in range(DRAWS)]
+        losses = [losses_of(model, images, labels=labels)["loss"] for _ in range(draws)]
     return float(torch.stack(losses).mean())
 
 

@@ -36,14 +36,14 @@ class Linear(nn.Module):
         return result.reshape(-1, *self.features_shape)
 
 
-class SquaredError(Distortion):
+class SquaredDistance(Distortion):
     """Squared error; the output is the image."""
 
     def pixels(self, output: Tensor, images: Tensor) -> Tensor:
         return (output - images).square()
 
 
-class NormalLikelihood(SquaredError):
+class NormalLikelihood(SquaredDistance):
     """−log of a normal distribution of variance 1; the output is its mean."""
 
     likelihood = "density"
@@ -64,9 +64,14 @@ def random_images(shape: tuple[int, ...], count: int = COUNT, seed: int = 0) -> 
     return torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed))
 
 
-def batch_of(images: Tensor, progress: float = 1.0) -> Batch:
-    """Return a batch of images with labels 0, 1, 2, 0, and so on."""
-    return Batch(images, torch.arange(len(images)) % len(DATA.classes), torch.tensor(progress))
+def batch_of(images: Tensor, progress: float = 1.0, labels: Tensor | None = None) -> Batch:
+    """Return a batch of images, with labels 0, 1, 2, 0, and so on by default."""
+    return Batch(images, labels_for(images) if labels is None else labels, torch.tensor(progress))
+
+
+def labels_for(images: Tensor) -> Tensor:
+    """Return labels 0, 1, 2, 0, and so on, `(N,)`."""
+    return torch.arange(len(images)) % len(DATA.classes)
 
 
 def compose(
@@ -175,7 +180,7 @@ def _composed(subject: Subject, sides: tuple[int, ...], latent_dim: int | None, 
     distortion: Distortion
     if subject.kind == "objective":
         objective = objective_of(subject, latent_dim or subject.cases[0][0], DATA)
-        kind = NormalLikelihood if "likelihood" in objective.needs else SquaredError
+        kind = NormalLikelihood if "likelihood" in objective.needs else SquaredDistance
         distortion = kind(data.image_shape)
     else:
         (shape,) = subject.cases[0]
@@ -191,13 +196,21 @@ def _composed(subject: Subject, sides: tuple[int, ...], latent_dim: int | None, 
     return compose(encoder, objective, decoder, distortion, data, label_dropout=label_dropout)
 
 
-def losses_of(model: Autoencoder, images: Tensor, progress: float = 1.0, seed: int | None = None) -> dict[str, Tensor]:
+def losses_of(
+    model: Autoencoder,
+    images: Tensor,
+    progress: float = 1.0,
+    *,
+    labels: Tensor | None = None,
+    seed: int | None = None,
+) -> dict[str, Tensor]:
     """Return the losses of a batch.
 
     Args:
         model: The autoencoder.
         images: `(N, C, H, W)`.
         progress: Share of the training that is done.
+        labels: `(N,)`; 0, 1, 2, 0, and so on by default.
         seed: Of the noise; the random state is left as it is where there is none.
 
     Raises:
@@ -206,7 +219,7 @@ def losses_of(model: Autoencoder, images: Tensor, progress: float = 1.0, seed: i
     if seed is not None:
         torch.default_generator.manual_seed(seed)
     try:
-        losses = model.losses(batch_of(images.clone(), progress))  # a component may change a clone in place
+        losses = model.losses(batch_of(images.clone(), progress, labels))  # a component may change a clone in place
     except PluginError as error:
         raise NotApplicable("it calls parts.loss twice, which `loss_called_once` reports") from error
     loss = losses.get("loss")
