@@ -1168,6 +1168,12 @@ class Deciding(LinearEncoder):
         return features if features.sum().item() > 0 else 2 * features
 
 
+class VectorsOnly(Plain):
+    def attach(self, parts: Parts) -> None:
+        if len(parts.latent_shape) != 1:
+            raise IncompatibleError("it takes vectors")
+
+
 class Unbuildable(Plain):
     def __init__(self, latent_dim: int, data: DataFacts) -> None:
         super().__init__(latent_dim, data, weight=1.0)

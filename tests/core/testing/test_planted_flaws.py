@@ -10,7 +10,7 @@ from flaws import CORRECT, FLAWS, OTHER_FLAWS, Flaw
 
 from zoo.registry import Component, Plugin
 from zoo.specs import KINDS, DatasetSpec, DecoderSpec, DistortionSpec, EncoderSpec, ObjectiveSpec
-from zoo.testing import CHECKS, applicable_checks, check_components
+from zoo.testing import CHECKS, Subject, applicable_checks, check_components
 
 SPECS = {spec.kind: spec for spec in (EncoderSpec, DecoderSpec, ObjectiveSpec, DistortionSpec, DatasetSpec)}
 
@@ -103,15 +103,22 @@ def test_an_import_that_fails_is_tried_once(tmp_path, monkeypatch):
 
 def test_a_constructor_that_always_fails_is_told_once():
     assert failures(Flaw("encoder", "WithoutSuper")) == {
-        "takes_images": "it can be built for no shape; for 1×28×28 it raises AttributeError: cannot assign module "
+        "takes_images": "it can be built for no shape; for 1×28×28 and 3 it raises AttributeError: cannot assign module "
         "before Module.__init__() call; allowed: at least one shape"
     }
 
 
-def test_an_objective_that_cannot_be_built_fails_only_what_needs_nothing_else():
-    failed = failures(Flaw("objective", "Unbuildable"))
-    assert list(failed) == ["weights_not_shared", "tensors_only", "is_objective"]
-    assert len(set(failed.values())) == 1
+def test_an_objective_that_cannot_be_built_is_told_once():
+    assert list(failures(Flaw("objective", "Unbuildable"))) == ["is_objective"]
+
+
+def test_a_decoder_of_maps_alone_is_tried_on_maps():
+    subject = Subject(component_of(Flaw("decoder", "MapDecoder")))
+    assert {latent_shape for latent_shape, _ in subject.cases} == {(3, 4, 4), (3, 7, 7)}
+
+
+def test_an_objective_that_refuses_maps_is_tried_on_vectors():
+    assert failures(Flaw("objective", "VectorsOnly")) == {}
 
 
 @pytest.mark.parametrize(
