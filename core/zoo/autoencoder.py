@@ -110,9 +110,7 @@ class Autoencoder(nn.Module):
         """Return the reconstructions of images, as `reconstruct`."""
         return self.reconstruct(images, labels)
 
-    def sample(
-        self, count: int, labels: Tensor | None = None, *, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def sample(self, count: int, labels: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """Return images `(count, C, H, W)` decoded from draws of the prior.
 
         Args:
@@ -170,17 +168,16 @@ class Autoencoder(nn.Module):
         """Prepare the parts for a new training with a batch of its images."""
         parts = self.parts(None, batch.progress)
         for part in (self.encoder, self.objective, self.distortion):
-            if hasattr(part, "start"):
-                part.start(batch, parts)
+            if start := getattr(part, "start", None):
+                start(batch, parts)
 
     @property
     def starts(self) -> bool:
         """Whether a part prepares for a new training."""
-        distortions = self.distortion.terms if isinstance(self.distortion, DistortionSum) else [self.distortion]
         return (
             hasattr(self.encoder, "start")
             or type(self.objective).start is not Objective.start
-            or any(type(each).start is not Distortion.start for each in distortions)
+            or any(type(each).start is not Distortion.start for each in self.distortion.each())
         )
 
     def after_step(self) -> None:
@@ -202,15 +199,16 @@ class Autoencoder(nn.Module):
     @property
     def adversary_owners(self) -> list[Objective | Distortion]:
         """The objective and the distortions that have an adversary."""
-        distortions = self.distortion.terms if isinstance(self.distortion, DistortionSum) else [self.distortion]
-        owners = [self.objective, *distortions]
-        return [owner for owner in owners if owner.has_adversary]  # type: ignore[misc, union-attr]
+        owners: list[Objective | Distortion] = [self.objective, *self.distortion.each()]
+        return [owner for owner in owners if owner.has_adversary]
 
     @property
-    def own_weights(self) -> list[nn.Parameter]:
-        """The weights that the autoencoder's optimizer trains: neither frozen ones nor an adversary's."""
-        of_adversaries = {id(weight) for owner in self.adversary_owners for weight in _adversary_weights(owner)}
-        return [w for w in self.parameters() if w.requires_grad and id(w) not in of_adversaries]
+    def players(self) -> list[list[nn.Parameter]]:
+        """The weights that each optimizer trains, without frozen ones: the autoencoder's, then the adversaries'."""
+        of_adversaries = [weight for owner in self.adversary_owners for weight in adversary_weights(owner)]
+        theirs = set(map(id, of_adversaries))
+        own = [weight for weight in self.parameters() if weight.requires_grad and id(weight) not in theirs]
+        return [own, of_adversaries] if self.adversary_owners else [own]
 
     def kept_state(self) -> dict[str, Tensor]:
         """Return the tensors that a checkpoint keeps: all but those of parts that only training needs."""
@@ -225,16 +223,22 @@ class Autoencoder(nn.Module):
 
     def _training_only(self) -> list[str]:
         """Return the names of the submodules that only training needs."""
-        owners: dict[str, Objective | Distortion] = {"objective": self.objective, "distortion": self.distortion}
-        if isinstance(self.distortion, DistortionSum):
-            owners |= {f"distortion.terms.{i}": term for i, term in enumerate(self.distortion.terms)}  # type: ignore[misc]
-        return [f"{name}.{part}" for name, owner in owners.items() for part in (*owner.training_only, ADVERSARY)
-                if getattr(owner, part, None) is not None]  # fmt: skip
+        owners: dict[int, Objective | Distortion] = {id(self.objective): self.objective}
+        owners |= {id(each): each for each in self.distortion.each()}
+        return [
+            f"{name}.{part}"
+            for name, module in self.named_modules()
+            if (owner := owners.get(id(module)))
+            for part in [*owner.training_only, ADVERSARY]
+            if getattr(owner, part, None) is not None
+        ]
 
     def _losses(self, batch: Batch, parts: Parts) -> Losses:
         losses = dict(self.objective.losses(batch, parts))
         if parts.adversarial is not None:
-            losses[ADVERSARIAL] = losses[ADVERSARIAL] + parts.adversarial if ADVERSARIAL in losses else parts.adversarial
+            losses[ADVERSARIAL] = (
+                losses[ADVERSARIAL] + parts.adversarial if ADVERSARIAL in losses else parts.adversarial
+            )
         if not self.training:
             losses.pop(ADVERSARIAL, None)
         return losses
@@ -263,9 +267,15 @@ class Autoencoder(nn.Module):
         if self.conditioning is None:
             raise ValueError("this model takes no labels: it was trained without --conditional")
         if labels.shape != (count,) or labels.dtype != torch.int64:
-            raise ValueError(f"labels must be ({count},) int64, got ({', '.join(map(str, labels.shape))}) {labels.dtype}.")
-        if not torch.compiler.is_compiling() and not bool(((labels >= 0) & (labels <= self.conditioning.classes)).all()):
-            raise ValueError(f"labels must be 0 to {self.conditioning.classes - 1}, or {self.conditioning.classes} for unknown.")
+            raise ValueError(
+                f"labels must be ({count},) int64, got ({', '.join(map(str, labels.shape))}) {labels.dtype}."
+            )
+        if not torch.compiler.is_compiling() and not bool(
+            ((labels >= 0) & (labels <= self.conditioning.classes)).all()
+        ):
+            raise ValueError(
+                f"labels must be 0 to {self.conditioning.classes - 1}, or {self.conditioning.classes} for unknown."
+            )
         return labels
 
 
@@ -333,7 +343,9 @@ def _require_needs(components: Components, objective: Objective, distortion: Dis
     }
     for need in sorted(objective.needs):
         if need not in lacking:
-            raise PluginError(f"{components.objective} needs '{printable(need)}', which is none of {', '.join(lacking)}.")
+            raise PluginError(
+                f"{components.objective} needs '{printable(need)}', which is none of {', '.join(lacking)}."
+            )
         lacks, what = lacking[need]
         if lacks:
             raise IncompatibleError(f"{components.objective} needs {what}.")
@@ -397,7 +409,8 @@ def lay_channels_last(autoencoder: Autoencoder, components: Components) -> None:
         _lay(weights, torch.contiguous_format)
 
 
-def _adversary_weights(owner: Objective | Distortion) -> list[nn.Parameter]:
+def adversary_weights(owner: Objective | Distortion) -> list[nn.Parameter]:
+    """Return the weights of an owner's adversary that are trained."""
     return [weight for weight in owner.adversary.parameters() if weight.requires_grad] if owner.adversary else []
 
 

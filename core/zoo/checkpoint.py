@@ -269,9 +269,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(path, metadata, tensors)
 
 
-def new_metadata(
-    config: RunConfig, components: Sequence[Component], data: DataFacts, epoch: int
-) -> Metadata:
+def new_metadata(config: RunConfig, components: Sequence[Component], data: DataFacts, epoch: int) -> Metadata:
     """Return the metadata of weights that were just kept, with the versions of this environment.
 
     Args:

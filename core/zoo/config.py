@@ -208,8 +208,8 @@ def resolve(settings: Mapping[str, Any], registry: Registry | None = None) -> Ru
             known = ", ".join(c.name for c in registry.components(kind))
             raise ConfigError(f"No {kind} given: --{kind} NAME, one of: {known}.")
     given.setdefault("decoder", default_decoder(given["encoder"], registry))
-    for kind in ("objective", "distortion"):
-        given.setdefault(kind, registry.default(kind).name)
+    given.setdefault("objective", registry.default("objective").name)
+    given.setdefault("distortion", registry.default("distortion").name)
     try:
         config = RunConfig.model_validate(given)
     except ValidationError as error:

@@ -138,7 +138,12 @@ def load_split(component: Component, options: Mapping[str, Any], split: str) -> 
         spec.splits[split] if spec.splits else len(images),
         *(spec.image_shape or images.shape[1:]),
     )
-    if images.dim() != 4 or tuple(images.shape) != expected or images.dtype != torch.uint8 or len(labels) != len(images):
+    if (
+        images.dim() != 4
+        or tuple(images.shape) != expected
+        or images.dtype != torch.uint8
+        or len(labels) != len(images)
+    ):
         raise PluginError(
             f"{component}, split '{split}', must hold uint8 images {expected} with a label each, "
             f"got {images.dtype} {tuple(images.shape)} with {len(labels)} labels."

@@ -72,6 +72,10 @@ class Distortion(nn.Module):
         """Whether its output is something else than an image, so that it can only be the first of a sum."""
         return type(self).images is not Distortion.images or self.output_shape != self.image_shape
 
+    def each(self) -> Iterator[Distortion]:
+        """Give out the terms of a sum; a distortion that is none gives itself."""
+        yield self
+
     def images(self, output: Tensor) -> Tensor:
         """Turn output `(N, *output_shape)` into images `(N, C, H, W)`; by default it is them."""
         return output
@@ -152,7 +156,7 @@ class DistortionSum(Distortion):
 
     @property
     def has_adversary(self) -> bool:
-        return any(term.has_adversary for term in self._each())
+        return any(term.has_adversary for term in self.each())
 
     @property
     def has_pixels(self) -> bool:
@@ -161,6 +165,11 @@ class DistortionSum(Distortion):
     @property
     def is_complete(self) -> bool:
         return self._first.is_complete
+
+    def each(self) -> Iterator[Distortion]:
+        for term in self.terms:
+            assert isinstance(term, Distortion)
+            yield term
 
     def images(self, output: Tensor) -> Tensor:
         return self._first.images(output)
@@ -180,7 +189,7 @@ class DistortionSum(Distortion):
         return torch.stack([w * term.loss(given(term), images, progress) for _, term, w in self._present()]).sum()
 
     def start(self, batch: Batch, parts: Parts) -> None:
-        for term in self._each():
+        for term in self.each():
             term.start(batch, parts)
 
     def adversarial(self, output: Tensor, images: Tensor, loss: Tensor, progress: Tensor) -> Tensor:
@@ -189,7 +198,9 @@ class DistortionSum(Distortion):
         return torch.stack([w * term.adversarial(given(term), images, loss, progress) for term, w in terms]).sum()
 
     def adversary_losses(self, output: Tensor, images: Tensor, progress: Tensor) -> dict[str, Tensor]:
-        given, losses, total = self._given(output), {}, []
+        given = self._given(output)
+        losses: dict[str, Tensor] = {}
+        total: list[Tensor] = []
         for name, term, _ in self._present():
             if term.has_adversary:
                 own = term.adversary_losses(given(term), images, progress)
@@ -199,15 +210,10 @@ class DistortionSum(Distortion):
 
     @property
     def _first(self) -> Distortion:
-        return next(self._each())
-
-    def _each(self) -> Iterator[Distortion]:
-        for term in self.terms:
-            assert isinstance(term, Distortion)
-            yield term
+        return next(self.each())
 
     def _present(self) -> Iterator[tuple[str, Distortion, float]]:
-        for name, term, weight in zip(self.names, self._each(), self.weights, strict=True):
+        for name, term, weight in zip(self.names, self.each(), self.weights, strict=True):
             if term.is_complete:
                 yield name, term, weight
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from torch.optim.lr_scheduler import (
     ReduceLROnPlateau,
 )
 
-from zoo.autoencoder import Autoencoder, Losses
+from zoo.autoencoder import Autoencoder, Losses, adversary_weights
 from zoo.callbacks import BatchCallback
 from zoo.config import RunConfig
 from zoo.data import EVALUATION_BATCH_SIZE, Span, derive_seed
@@ -57,6 +58,7 @@ class LitAutoencoder(pl.LightningModule):
         self.taken = 0  # of these steps
         self.batch = 0  # how many of the epoch are done
         self.trained, self.validated = Means(), Means()
+        self.progress: Tensor
         self.register_buffer("progress", torch.zeros(()), persistent=False)
 
     def training_step(self, span: Span, batch_idx: int) -> dict[str, Any]:
@@ -90,7 +92,7 @@ class LitAutoencoder(pl.LightningModule):
             self._log("val", self.validated.take())
 
     def configure_optimizers(self) -> Any:
-        optimizer = _optimizer(self.autoencoder.own_weights, self.config)
+        optimizer = _optimizer(self.autoencoder.players[0], self.config)
         optimizers = [optimizer]
         if owners := self.autoencoder.adversary_owners:
             optimizers.append(_adversary_optimizer(owners, self.config))
@@ -100,7 +102,7 @@ class LitAutoencoder(pl.LightningModule):
         checkpoint["steps"] = self.steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        require_fit(checkpoint, self)
+        require_fit(checkpoint, self, self.autoencoder.players)
         self.steps_before = checkpoint["steps"]
 
     def on_train_start(self) -> None:
@@ -154,8 +156,7 @@ class LitAutoencoder(pl.LightningModule):
         together = None
         if world_size > 1:
             assert isinstance(self.trainer.strategy, ParallelStrategy)
-            weights = [w for each in self.trainer.optimizers for group in each.param_groups for w in group["params"]]
-            like = [*weights, *autoencoder.tallies]
+            like = [*itertools.chain(*autoencoder.players), *autoencoder.tallies]
             together = sum_over_processes(self.trainer.strategy, like, machines=self.trainer.num_nodes)
         settings: dict[str, Any] = {
             "batches": config.accumulate * world_size,
@@ -216,7 +217,7 @@ def _optimizer(weights: Sequence[nn.Parameter], config: RunConfig) -> torch.opti
     if config.optimizer == "sgd":
         momentum = config.betas[0]
         return torch.optim.SGD(weights, lr=config.lr, momentum=momentum, weight_decay=config.weight_decay)
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(weights, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
 
 
@@ -224,12 +225,11 @@ def _adversary_optimizer(owners: Sequence[Objective | Distortion], config: RunCo
     """Return the optimizer of the adversaries: a group for each, its rate constant."""
     groups = [
         {
-            "params": list(owner.adversary.parameters()),
+            "params": adversary_weights(owner),
             "lr": config.adversary_lr or owner.adversary_lr,
             "betas": config.adversary_betas or owner.adversary_betas,
         }
         for owner in owners
-        if owner.adversary is not None
     ]
     return torch.optim.Adam(groups, fused=True)
 

@@ -89,7 +89,7 @@ class Parts:
         decoder: The bare decoder; `decode` also tells it the class.
         distortion: The distortion.
         latent_shape: `(D,)` or `(D, h, w)`.
-        labels: The classes that the decoder of a conditional model is told; None where it is told none.
+        labels: The classes that the decoder is told, int64 `(N,)`; None where it is told none.
         reconstruction: The output and the images that `loss` saw, detached; None before.
         adversarial: The distortion's adversarial term, where it has one in training.
     """
@@ -146,7 +146,7 @@ class Parts:
         if labels is not None:
             labels = labels.expand(leading).flatten()
         output = self._decode(latents.flatten(0, extra), labels)
-        return output.unflatten(0, leading)
+        return _unflatten(output, leading)
 
     def images(self, output: Tensor) -> Tensor:
         """Return the images `(…, N, C, H, W)` that the distortion makes of output `(…, N, *output_shape)`."""
@@ -159,7 +159,7 @@ class Parts:
             return self.distortion.distances(output, images)
         leading = output.shape[: extra + 1]
         repeated = images.expand(*leading, *images.shape[1:]).flatten(0, extra)
-        return self.distortion.distances(output.flatten(0, extra), repeated).unflatten(0, leading)
+        return _unflatten(self.distortion.distances(output.flatten(0, extra), repeated), leading)
 
     def loss(self, output: Tensor, images: Tensor) -> Tensor:
         """Return the distortion per pixel, averaged over the images. To be called once a batch.
@@ -192,4 +192,8 @@ def _over_leading(function: Callable[[Tensor], Tensor], values: Tensor, dimensio
     extra = values.dim() - dimensions - 1
     if extra == 0:
         return function(values)
-    return function(values.flatten(0, extra)).unflatten(0, values.shape[: extra + 1])
+    return _unflatten(function(values.flatten(0, extra)), values.shape[: extra + 1])
+
+
+def _unflatten(values: Tensor, leading: tuple[int, ...]) -> Tensor:
+    return values.view(*leading, *values.shape[1:])

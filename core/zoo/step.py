@@ -295,7 +295,9 @@ class CompiledStep(Step):
 
     def _adam(self, share: Tensor, rate: Tensor, epsilon: Tensor) -> None:
         _, beta2 = self.group["betas"]
-        for weight, gradient, mean, square, count in zip(self.weights, _gradients(self.weights), *self.state, strict=True):
+        for weight, gradient, mean, square, count in zip(
+            self.weights, _gradients(self.weights), *self.state, strict=True
+        ):
             count.add_(1)
             mean.add_(share * (gradient - mean))
             square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)

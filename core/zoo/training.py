@@ -138,7 +138,11 @@ def fit(
     epoch = state.facts.epoch if state else 0
 
     interruption = Interruption(f"To go on: zoo resume {run.directory}" if run else "")
-    callbacks = [interruption, Divergence(), *_callbacks(config, run, epoch, [*components, dataset], autoencoder, quiet=quiet)]
+    callbacks = [
+        interruption,
+        Divergence(),
+        *_callbacks(config, run, epoch, [*components, dataset], autoencoder, quiet=quiet),
+    ]
     loggers = [_tensorboard(run.directory)] if run and logger == "tensorboard" else []
 
     with interruption.watching(), _lightning_keeps_quiet(), torch.random.fork_rng():

@@ -92,7 +92,9 @@ class ConvDecoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         # (N, D, …) → (N, channels, h, w)
-        maps = self.expand(latents) if self.keeps_maps else self.expand(latents.flatten(1)).unflatten(1, self.first_maps)
+        maps = (
+            self.expand(latents) if self.keeps_maps else self.expand(latents.flatten(1)).unflatten(1, self.first_maps)
+        )
         output: Tensor = self.convolutions(maps)  # (N, C, H, W)
         return output
 

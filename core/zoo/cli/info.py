@@ -48,7 +48,7 @@ def _show_component(component: Component, as_json: bool) -> None:
     facts = facts_of(component) | {"target": component.spec.target}
     if isinstance(component.spec, DatasetSpec):
         spec = component.spec
-        facts |= {"image_shape": spec.image_shape, "splits": dict(spec.splits)}
+        facts |= {"image_shape": spec.image_shape, "splits": dict(spec.splits) if spec.splits else None}
         facts |= {"licence": spec.licence, "credit": spec.credit}
     if as_json:
         print_json({**facts, "options": options})
@@ -82,10 +82,10 @@ def _show_model(model: PretrainedModel, as_json: bool) -> None:
         "epoch": metadata.epoch,
         "test_metrics": metadata.test_metrics,
     }
-    components = {
-        kind: record.model_dump() | {"options": metadata.config.component(kind).options}
-        for kind, record in metadata.components.items()
-    }
+    components = [
+        record.model_dump() | {"options": part.options}
+        for record, (_, part) in zip(metadata.components, metadata.config.parts(), strict=True)
+    ]
     if as_json:
         print_json({**facts, "components": components})
         return
@@ -95,8 +95,8 @@ def _show_model(model: PretrainedModel, as_json: bool) -> None:
     click.echo("components")
     print_columns(
         [
-            [kind, part["name"], f"{part['distribution']} {part['version']}", json.dumps(part["options"])]
-            for kind, part in components.items()
+            [part["kind"], part["name"], f"{part['distribution']} {part['version']}", json.dumps(part["options"])]
+            for part in components
         ],
         indent="  ",
     )

@@ -69,22 +69,29 @@ def train(
 
 def _with_options(settings: dict[str, Any], options: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Return the settings with what `--set` gave put into their components."""
-    from zoo.config import default_decoder, distortion_terms
-    from zoo.registry import installed
+    from zoo.config import distortion_terms
 
-    for kind, given in options.items():
-        kind, _, distortion = kind.partition(".")
-        if kind not in settings and kind in ("objective", "distortion"):
-            settings[kind] = installed().default(kind).name
-        if kind == "decoder" and kind not in settings:
-            settings["decoder"] = default_decoder(settings.get("encoder"))
+    for name, given in options.items():
+        kind, _, distortion = name.partition(".")
         if kind not in settings:
-            raise ConfigError(f"--set {printable(f'{kind}.{next(iter(given))}')} needs --{kind} NAME.")
+            settings[kind] = _default(kind, settings, next(iter(given)))
         if kind == "distortion":
             settings[kind] = _with_distortion_options(distortion_terms(settings[kind]), distortion, given)
         else:
             settings[kind] = _part_with_options(settings[kind], given)
     return settings
+
+
+def _default(kind: str, settings: dict[str, Any], option: str) -> str:
+    """Return the component that an option is for where none of its kind was named."""
+    from zoo.config import default_decoder
+    from zoo.registry import installed
+
+    if kind == "decoder":
+        return default_decoder(settings.get("encoder"))
+    if kind == "objective" or kind == "distortion":
+        return installed().default(kind).name
+    raise ConfigError(f"--set {printable(f'{kind}.{option}')} needs --{kind} NAME.")
 
 
 def _with_distortion_options(terms: Any, name: str, given: dict[str, str]) -> list[Any]:
@@ -109,18 +116,30 @@ def _flag(name: str, field: FieldInfo) -> click.Option:
 
     flag = flag_of(name)
     help_text = field.description or ""
-    default = field.default
+    default = _default_of(name, field)
     if isinstance(default, bool):
         return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=help_text)
-    if not field.is_required() and default is not None:
-        help_text += f"  [default: {getattr(default, 'name', default)}]"
+    if default is not None:
+        help_text += f"  [default: {default}]"
     return click.Option([flag], metavar=_metavar(field), help=help_text)
+
+
+def _default_of(name: str, field: FieldInfo) -> Any:
+    """Return what a setting is where it is not given; None where there is nothing to say."""
+    if name in ("objective", "distortion"):
+        from zoo.registry import installed
+
+        return next((c.name for c in installed().components(name) if c.spec.default), None)
+    default = None if field.is_required() else field.default
+    return ",".join(map(str, default)) or None if isinstance(default, tuple) else default
 
 
 def _metavar(field: FieldInfo) -> str:
     text = str(field.annotation)
     if typing.get_origin(field.annotation) is typing.Literal:
         return "|".join(typing.get_args(field.annotation))
+    if "tuple" in text and "Term" not in text:
+        return "N,N,…" if "int" in text else "X,X"
     return "N" if "int" in text else "X" if "float" in text else "NAME"
 
 

@@ -6,7 +6,7 @@ from zoo import Batch, DataFacts, Objective, Parts
 
 
 class Diverging(Objective):
-    """The distortion, until it is NaN.
+    """The reconstruction loss, until it is NaN.
 
     Args:
         latent_dim: Size of the latent.
@@ -19,7 +19,7 @@ class Diverging(Objective):
         self.after = after
 
     def losses(self, batch: Batch, parts: Parts) -> dict[str, Tensor]:
-        loss = parts.loss(parts.decode(self.latents(parts.encode(batch.images))), batch.images)
+        loss = parts.loss(parts.decode(parts.encode(batch.images)), batch.images)
         if self.training:
             self.after -= 1
         return {"loss": loss if self.after >= 0 else loss * float("nan")}
