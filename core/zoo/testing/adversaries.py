@@ -36,7 +36,7 @@ def players_apart(subject: Subject) -> None:
     if any(id(weight) in of_parts for weight in adversary_weights):
         raise Failed("the adversary holds weights of the encoder or the decoder", "weights of its own")
     _, losses = _both(model)
-    if any(gradient is not None and bool(gradient.any()) for gradient in _gradients(losses["loss"], model.own_weights)):
+    if any(gradient is not None and bool(gradient.any()) for gradient in _gradients(losses["loss"], model.players[0])):
         raise Failed(
             "the adversary's loss has a gradient for the autoencoder's weights", "none: detach what it is given"
         )
@@ -66,7 +66,7 @@ def adversarial_reaches_the_autoencoder(subject: Subject) -> None:
     losses = losses_of(model, random_images(model.image_shape), seed=0)
     if ADVERSARIAL not in losses:
         raise Failed(f"the losses are {', '.join(losses)}", "one named 'adversarial'")
-    gradients = _gradients(losses[ADVERSARIAL], model.own_weights)
+    gradients = _gradients(losses[ADVERSARIAL], model.players[0])
     if losses[ADVERSARIAL].dim() or not any(g is not None and bool(g.any()) for g in gradients):
         raise Failed("'adversarial' has no gradient for the autoencoder", "a scalar with one")
 
@@ -95,12 +95,12 @@ def both_players_step(subject: Subject) -> None:
     model, adversary_weights = _adversarial(subject)
     images = random_images(model.image_shape)
     require(adversary_is_trained, subject, "its adversary is not trained")
-    before = [weight.detach().clone() for weight in (*model.own_weights, *adversary_weights)]
+    before = [weight.detach().clone() for weight in (*model.players[0], *adversary_weights)]
     _both(model)
     step = step_of(model)
     for _ in range(_STEPS):
         step(batch_of(images.clone()), update=True)
-    after = [*model.own_weights, *adversary_weights]
+    after = [*model.players[0], *adversary_weights]
     if not all(bool(torch.isfinite(weight).all()) for weight in after):
         raise Failed("a weight is NaN or infinite after three steps", "finite weights")
     changed = [not torch.equal(old, new) for old, new in zip(before, after, strict=True)]
@@ -113,11 +113,9 @@ def both_players_step(subject: Subject) -> None:
 def _adversarial(subject: Subject) -> tuple[Autoencoder, list[nn.Parameter]]:
     """Return a model in training mode with an adversary, and the adversary's weights."""
     model = model_of(subject)
-    owners = [owner for owner in model.adversary_owners if isinstance(owner.adversary, nn.Module)]
-    weights = [weight for owner in owners for weight in owner.adversary.parameters()]  # type: ignore[union-attr]
-    if not weights:
+    if not model.adversary_owners:
         raise NotApplicable("it has no adversary")
-    return model.train(), weights
+    return model.train(), model.players[1]
 
 
 def _both(model: Autoencoder) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.autoencoder import Autoencoder, latent_shape_of
+from zoo.autoencoder import Autoencoder, adversary_weights, latent_shape_of
 from zoo.distortion import Distortion
 from zoo.errors import IncompatibleError, PluginError
 from zoo.objective import Objective
@@ -236,12 +236,11 @@ def loss_of(model: Autoencoder, images: Tensor, progress: float = 1.0) -> Tensor
 
 def step_of(model: Autoencoder, lr: float = 1e-2) -> Step:
     """Return the optimizer step that a training of this model repeats."""
-    optimizer = torch.optim.Adam(model.own_weights, lr=lr, fused=True)
+    optimizer = torch.optim.Adam(model.players[0], lr=lr, fused=True)
     if not (owners := model.adversary_owners):
         return Step(model, optimizer)
     groups = [
-        {"params": list(owner.adversary.parameters()), "lr": owner.adversary_lr, "betas": owner.adversary_betas}
+        {"params": adversary_weights(owner), "lr": owner.adversary_lr, "betas": owner.adversary_betas}
         for owner in owners
-        if owner.adversary is not None
     ]
     return AdversarialStep(model, optimizer, torch.optim.Adam(groups, fused=True))

@@ -103,8 +103,8 @@ def test_an_import_that_fails_is_tried_once(tmp_path, monkeypatch):
 
 def test_a_constructor_that_always_fails_is_told_once():
     assert failures(Flaw("encoder", "WithoutSuper")) == {
-        "takes_images": "it can be built for no shape; for 1×28×28 and 3 it raises AttributeError: cannot assign module "
-        "before Module.__init__() call; allowed: at least one shape"
+        "takes_images": "it can be built for no shape; for 1×28×28 and 3 it raises AttributeError: cannot assign "
+        "module before Module.__init__() call; allowed: at least one shape"
     }
 
 
