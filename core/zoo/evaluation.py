@@ -84,7 +84,7 @@ def reconstruction_metrics(autoencoder: Autoencoder, dataset: ImageDataset) -> d
     with torch.inference_mode():
         for batch in torch.split(dataset.images, EVALUATION_BATCH_SIZE):
             originals = to_float(batch.to(device))
-            reconstructions = autoencoder.reconstruct(originals)
+            reconstructions = autoencoder.reconstruct(originals).contiguous()  # torchmetrics asks for it
             mse.update(reconstructions, originals)
             psnr.update(reconstructions, originals)
             # As channels of one image: convolutions of one channel at a time take ten times as long.

@@ -24,7 +24,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import pluggy
 
@@ -50,6 +50,9 @@ from zoo.specs import (
     ObjectiveSpec,
 )
 
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+
 DISTRIBUTION = "autoencoder-zoo"
 ENTRY_POINT_GROUP = "zoo"
 MAX_SPECS = 1000  # of a hook: more is a loop without an end
@@ -62,6 +65,7 @@ _HOOKS: dict[str, type[Spec]] = {
     f"zoo_{spec.kind}s": spec
     for spec in (EncoderSpec, DecoderSpec, ObjectiveSpec, DistortionSpec, DatasetSpec, ModelSpec)
 }
+_OLDER_CONTRACTS = {(0, 1): "From 0.1 to 0.2"}  # the guide's section for plugins of each
 _log = logging.getLogger("zoo")
 
 
@@ -422,7 +426,22 @@ def _check_version(entry_point: importlib.metadata.EntryPoint) -> None:
             continue
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         if applies and not requirement.specifier.contains(installed, prereleases=True):
-            raise PluginError(f"it asks for {DISTRIBUTION}{requirement.specifier}, installed is {installed}")
+            asks = f"it asks for {DISTRIBUTION}{requirement.specifier}, installed is {installed}"
+            raise PluginError(asks + _advice(requirement.specifier, installed))
+
+
+def _advice(asked: SpecifierSet, installed: str) -> str:
+    """Return what to change in a plugin that was written for an older contract; nothing for a newer one."""
+    from packaging.version import Version
+
+    current = Version(installed).release[:2]
+    for contract, section in _OLDER_CONTRACTS.items():
+        if contract < current and asked.contains(f"{contract[0]}.{contract[1]}.0", prereleases=True):
+            return (
+                f': adapt it as "{section}" in plugins/README.md says, then ask for '
+                f"{DISTRIBUTION}>={current[0]}.{current[1]}"
+            )
+    return ""
 
 
 def _said(value: object) -> str:
