@@ -29,7 +29,13 @@ def build_and_install(programs, plugin):
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("encoder", "3d.wavelet"), ("decoder", "my-decoder"), ("objective", "objective"), ("dataset", "tensor")],
+    [
+        ("encoder", "3d.wavelet"),
+        ("decoder", "my-decoder"),
+        ("objective", "objective"),
+        ("distortion", "my-distortion"),
+        ("dataset", "tensor"),
+    ],
 )
 def test_a_new_plugin_builds_installs_passes_its_tests_and_trains(programs, tmp_path, kind, name):
     written = run([programs / "zoo", "new-plugin", name, "--kind", kind], cwd=tmp_path)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zoo.config import resolve as resolve
     from zoo.data import ImageDataset as ImageDataset
     from zoo.data import load_dataset as load_dataset
+    from zoo.distortion import Distortion as Distortion
     from zoo.errors import AmbiguousComponentError as AmbiguousComponentError
     from zoo.errors import CheckpointError as CheckpointError
     from zoo.errors import ConfigError as ConfigError
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from zoo.hookspecs import hookimpl as hookimpl
     from zoo.images import read_image as read_image
     from zoo.objective import Objective as Objective
+    from zoo.parts import Batch as Batch
+    from zoo.parts import DataFacts as DataFacts
+    from zoo.parts import Parts as Parts
     from zoo.registry import Component as Component
     from zoo.registry import PretrainedModel as PretrainedModel
     from zoo.registry import Registry as Registry
@@ -51,17 +55,22 @@ if TYPE_CHECKING:
     from zoo.runs import Run as Run
     from zoo.specs import DatasetSpec as DatasetSpec
     from zoo.specs import DecoderSpec as DecoderSpec
+    from zoo.specs import DistortionSpec as DistortionSpec
     from zoo.specs import EncoderSpec as EncoderSpec
     from zoo.specs import ModelSpec as ModelSpec
     from zoo.specs import ObjectiveSpec as ObjectiveSpec
     from zoo.training import resume as resume
     from zoo.training import train as train
+    from zoo.variational import Variational as Variational
+    from zoo.variational import gaussian_kl as gaussian_kl
+    from zoo.variational import log_normal as log_normal
 
 _HOMES = {
     "zoo.autoencoder": ("Autoencoder",),
     "zoo.checkpoint": ("load",),
     "zoo.config": ("RunConfig", "resolve"),
     "zoo.data": ("ImageDataset", "load_dataset"),
+    "zoo.distortion": ("Distortion",),
     "zoo.errors": (
         "AmbiguousComponentError",
         "CheckpointError",
@@ -85,10 +94,12 @@ _HOMES = {
     "zoo.hookspecs": ("hookimpl",),
     "zoo.images": ("read_image",),
     "zoo.objective": ("Objective",),
+    "zoo.parts": ("Batch", "DataFacts", "Parts"),
     "zoo.registry": ("Component", "PretrainedModel", "Registry", "installed"),
     "zoo.runs": ("Run",),
-    "zoo.specs": ("DatasetSpec", "DecoderSpec", "EncoderSpec", "ModelSpec", "ObjectiveSpec"),
+    "zoo.specs": ("DatasetSpec", "DecoderSpec", "DistortionSpec", "EncoderSpec", "ModelSpec", "ObjectiveSpec"),
     "zoo.training": ("resume", "train"),
+    "zoo.variational": ("Variational", "gaussian_kl", "log_normal"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -6,6 +6,8 @@ built, unpickles nothing, and imports nothing that the registry does not offer.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import os
 import warnings
@@ -20,8 +22,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from zoo import tensor_file
-from zoo.autoencoder import Autoencoder, ConstructorError, ImageShape, build
-from zoo.config import RunConfig
+from zoo.autoencoder import Autoencoder, build
+from zoo.config import Components, RunConfig
 from zoo.defaults import float32_on_cpu
 from zoo.distributions import find
 from zoo.errors import (
@@ -36,17 +38,23 @@ from zoo.errors import (
 )
 from zoo.files import write_atomically
 from zoo.options import count_values, explain
-from zoo.registry import DISTRIBUTION, Component, installed
-from zoo.specs import KINDS, Kind
+from zoo.parts import DataFacts
+from zoo.registry import DISTRIBUTION, Component, ConstructorError, installed
+from zoo.specs import Kind
 from zoo.tensor_file import strict_json
+from zoo.upgrades import upgrade
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_HISTORY = 10_000  # epochs: a row takes about 120 bytes of the header
+MAX_HISTORY_VALUES = 80_000  # losses of all rows together: each takes about 40 bytes of the header
+MAX_LOSSES = 90  # in a row
 MAX_ROW_VALUES = 100  # of a row; pydantic would list what is wrong with each value
-MAX_VALUES = 10_000  # of a record beside its history
+MAX_CLASSES = 10_000
+MAX_VALUES = 10_000 + MAX_CLASSES  # of a record beside its history
 KIND = tensor_file.CHECKPOINT
 MAX_BYTES_BESIDE_WEIGHTS = 32 * 2**20  # of a model's buffers that its checkpoint leaves out
 
+ShortText = Annotated[str, Field(min_length=1, max_length=100)]
 Side = Annotated[int, Field(ge=1, le=65_536)]
 DistributionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=100)]
 
@@ -56,46 +64,74 @@ class _Record(BaseModel):
 
 
 class ComponentRecord(_Record):
-    """Which component a model was built from."""
+    """A component that a model was built from."""
 
+    kind: Kind
     name: str
     distribution: DistributionName  # it becomes part of a pip command that users are told to type
     version: str
 
 
 class EpochRecord(_Record):
-    """A finished epoch: its number from 1, its mean losses, and the learning rate at its end."""
+    """A finished epoch.
+
+    Attributes:
+        epoch: Its number, from 1.
+        losses: Its mean losses as metrics.csv names them, e.g. `train_loss` and `val_rate`.
+        lr: The learning rate at its end.
+    """
 
     epoch: Annotated[int, Field(ge=1)]
-    train_loss: FiniteFloat
-    val_loss: FiniteFloat
+    losses: Annotated[dict[ShortText, FiniteFloat], Field(max_length=MAX_LOSSES)]
     lr: FiniteFloat
+
+    @property
+    def row(self) -> dict[str, float]:
+        """The epoch by the columns of metrics.csv."""
+        return {"epoch": self.epoch, **self.losses, "lr": self.lr}
+
+
+class DataRecord(_Record):
+    """What a model knows about its data, see `DataFacts`."""
+
+    image_shape: tuple[Side, Side, Side]
+    classes: Annotated[tuple[ShortText, ...], Field(max_length=MAX_CLASSES, fail_fast=True)] = ()
+    train_count: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def facts(self) -> DataFacts:
+        return DataFacts(self.image_shape, self.classes, self.train_count)
 
 
 class Metadata(_Record):
     """What a checkpoint says about its model.
 
     Attributes:
-        format_version: Of this record and the file around it.
+        format_version: Version of this record and of the file around it.
         config: The run that trained the model, every option filled in.
-        components: Where encoder, decoder, objective and dataset came from.
-        image_shape: `(C, H, W)`.
-        value_range: Of the pixels.
-        epoch: How many epochs had been finished when these weights were kept.
+        components: The components that the model was built from, in the order of `RunConfig.parts`.
+        data: What the model knows about its data.
+        value_range: Range of the pixels.
+        epoch: Number of epochs that had been finished when these weights were kept.
         test_metrics: By name, on the dataset's test split; None until the run is finished.
         history: The epochs of the run, also those after these weights; None until it is finished.
-        versions: Of autoencoder-zoo and torch.
+        versions: Versions of autoencoder-zoo and torch.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     config: RunConfig
-    components: dict[Kind, ComponentRecord]
-    image_shape: tuple[Side, Side, Side]
+    components: Annotated[tuple[ComponentRecord, ...], Field(max_length=32)]
+    data: DataRecord
     value_range: tuple[float, float] = (0.0, 1.0)
     epoch: Annotated[int, Field(ge=0)]
     test_metrics: dict[str, float] | None = None
     history: Annotated[tuple[EpochRecord, ...], Field(max_length=MAX_HISTORY, fail_fast=True)] | None = None
     versions: dict[str, str]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(C, H, W)`."""
+        return self.data.image_shape
 
 
 @dataclass(frozen=True)
@@ -107,20 +143,20 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
 
     def component(self, kind: Kind) -> Component:
-        """Return the installed component that the model needs.
+        """Return the installed component of a kind that the model needs; of distortions the first.
 
         Raises:
             MissingComponentError: It is not installed.
         """
-        record = self.metadata.components[kind]
-        try:
-            return installed().get(kind, f"{record.distribution}:{record.name}")
-        except UnknownComponentError as error:
-            package = f"{printable(record.distribution)} {printable(record.version)}"
-            raise MissingComponentError(
-                f"This checkpoint needs {kind} '{printable(record.name)}' from {package}: "
-                f"{command('pip', 'install', record.distribution)}"
-            ) from error
+        return self.components(kind)[0]
+
+    def components(self, kind: Kind) -> tuple[Component, ...]:
+        """Return the installed components of a kind that the model needs.
+
+        Raises:
+            MissingComponentError: One is not installed.
+        """
+        return tuple(_installed(record) for record in self.metadata.components if record.kind == kind)
 
     @float32_on_cpu()
     def build(self) -> Autoencoder:
@@ -130,17 +166,25 @@ class Checkpoint:
             MissingComponentError: A component that it needs is not installed.
             CheckpointError: The weights do not belong to the model that the config describes.
         """
-        components: dict[Kind, Component] = {k: self.component(k) for k in KINDS if k != "dataset"}
+        components = Components(
+            self.component("encoder"),
+            self.component("decoder"),
+            self.component("objective"),
+            self.components("distortion"),
+        )
+        config, data = self.metadata.config, self.metadata.data.facts
         try:
             limit = _CallLimit(10_000 + 100 * len(self.tensors))
             with torch.device("meta"), limit, warnings.catch_warnings(action="ignore"):
-                outline = build(self.metadata.config, components, self.metadata.image_shape)
+                outline = build(config, components, data)
         except Exception as error:  # a constructor may raise anything for sizes that nobody would choose
             if isinstance(error, PluginError) and not isinstance(error, ConstructorError):
                 raise
             raise CheckpointError(f"{printable(self.path)} does not fit its own config: {printable(error)}") from error
+        outline.drop_training_only()
         self._compare(outline)
-        autoencoder = build(self.metadata.config, components, self.metadata.image_shape)
+        autoencoder = build(config, components, data)
+        autoencoder.drop_training_only()
         autoencoder.load_state_dict(dict(self.tensors), strict=True)
         autoencoder.metadata, autoencoder.file = self.metadata, self.path.absolute()
         return autoencoder.eval().requires_grad_(False)
@@ -169,6 +213,17 @@ class Checkpoint:
             raise CheckpointError(f"{printable(self.path)} asks for {allocated} bytes for its {weights} of weights.")
 
 
+def _installed(record: ComponentRecord) -> Component:
+    try:
+        return installed().get(record.kind, f"{record.distribution}:{record.name}")
+    except UnknownComponentError as error:
+        package = f"{printable(record.distribution)} {printable(record.version)}"
+        raise MissingComponentError(
+            f"This checkpoint needs {record.kind} '{printable(record.name)}' from {package}: "
+            f"{command('pip', 'install', record.distribution)}"
+        ) from error
+
+
 class _CallLimit(TorchFunctionMode):
     """Stops a model's constructor that makes far more tensors than the checkpoint holds."""
 
@@ -193,7 +248,7 @@ def save(path: Path, autoencoder: Autoencoder, metadata: Metadata) -> None:
         OSError: The file cannot be written.
     """
     # Clones, because safetensors refuses tensors that share memory, and tied weights do.
-    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in autoencoder.state_dict().items()}
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in autoencoder.kept_state().items()}
     _check_finite(path, tensors)
     write_atomically(path, tensor_file.encode(KIND, metadata.model_dump_json(), tensors))
 
@@ -233,17 +288,22 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(path, metadata, tensors)
 
 
-def new_metadata(
-    config: RunConfig, components: Mapping[Kind, Component], image_shape: ImageShape, epoch: int
-) -> Metadata:
-    """Return the metadata of weights that were just kept, with the versions of this environment."""
+def new_metadata(config: RunConfig, components: Sequence[Component], data: DataFacts, epoch: int) -> Metadata:
+    """Return the metadata of weights that were just kept, with the versions of this environment.
+
+    Args:
+        config: The run.
+        components: Those of the run, in the order of `RunConfig.parts`.
+        data: What the model knows about its data.
+        epoch: Number of finished epochs.
+    """
     return Metadata(
         config=config,
-        components={
-            kind: ComponentRecord(name=c.name, distribution=c.plugin.distribution, version=c.plugin.version)
-            for kind, c in components.items()
-        },
-        image_shape=image_shape,
+        components=tuple(
+            ComponentRecord(kind=c.kind, name=c.name, distribution=c.plugin.distribution, version=c.plugin.version)
+            for c in components
+        ),
+        data=DataRecord(**dataclasses.asdict(data)),
         epoch=epoch,
         versions={DISTRIBUTION: find(DISTRIBUTION).version, "torch": torch.__version__},
     )
@@ -252,13 +312,17 @@ def new_metadata(
 def history_of(rows: Sequence[Mapping[str, float]]) -> tuple[EpochRecord, ...]:
     """Return the rows of metrics.csv as a checkpoint keeps them.
 
-    Of more than `MAX_HISTORY` every n-th is kept, the last one included.
+    Of very many rows every n-th is kept, the last one included.
     """
-    step = max(1, math.ceil(len(rows) / MAX_HISTORY))
-    return tuple(
-        EpochRecord(epoch=int(row["epoch"]), train_loss=row["train_loss"], val_loss=row["val_loss"], lr=row["lr"])
-        for row in rows[(len(rows) - 1) % step :: step]
-    )
+    records = [_epoch_record(row) for row in rows]
+    most = max(1, min(MAX_HISTORY, MAX_HISTORY_VALUES // max((len(r.losses) for r in records), default=1)))
+    step = max(1, math.ceil(len(records) / most))
+    return tuple(records[(len(records) - 1) % step :: step])
+
+
+def _epoch_record(row: Mapping[str, float]) -> EpochRecord:
+    losses = {name: value for name, value in row.items() if name.startswith(("train_", "val_"))}
+    return EpochRecord(epoch=int(row["epoch"]), losses=losses, lr=row["lr"])
 
 
 def _file_of(path: str) -> Path:
@@ -300,25 +364,34 @@ def _metadata(name: str, text: str) -> Metadata:
         record = strict_json(KIND, text)
     except ValueError as error:
         raise CheckpointError(f"{name} is damaged: its metadata is no JSON object: {printable(error)}.") from error
-    rows = record.pop("history", None)
+    rows = record.get("history")
     crowded = isinstance(rows, list) and max(map(count_values, rows), default=0) > MAX_ROW_VALUES
-    if crowded or count_values(record) > MAX_VALUES:
+    others = {name: value for name, value in record.items() if name != "history"}
+    if crowded or count_values(others) > MAX_VALUES:
         raise CheckpointError(f"{name} holds invalid metadata: it has too many values.")
     version = record.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise CheckpointError(f"{name} has format version {version}: pip install --upgrade {DISTRIBUTION}")
     try:
+        if version != FORMAT_VERSION:
+            text = json.dumps(upgrade(record))
         metadata = Metadata.model_validate_json(text)
     except ValidationError as error:
         location = printable(".".join(map(str, error.errors()[0]["loc"])))
         raise CheckpointError(f"{name} holds invalid metadata: {location}: {explain(error)}.") from error
-    if set(metadata.components) != set(KINDS):
-        raise CheckpointError(f"{name} holds invalid metadata: components must name {', '.join(KINDS)}.")
-    for kind, component in metadata.components.items():
-        named = metadata.config.component(kind).name  # it is printed, and a component's name is safe to print
-        if named not in (component.name, f"{component.distribution}:{component.name}"):
-            raise CheckpointError(f"{name} holds invalid metadata: its config has another {kind} than its components.")
+    _check_components(name, metadata)
     return metadata
+
+
+def _check_components(name: str, metadata: Metadata) -> None:
+    parts = list(metadata.config.parts())
+    if [kind for kind, _ in parts] != [record.kind for record in metadata.components]:
+        kinds = ", ".join(kind for kind, _ in parts)
+        raise CheckpointError(f"{name} holds invalid metadata: components must be those of its config: {kinds}.")
+    for (kind, part), record in zip(parts, metadata.components, strict=True):
+        # Both names are printed, and a component's name is safe to print.
+        if part.name not in (record.name, f"{record.distribution}:{record.name}"):
+            raise CheckpointError(f"{name} holds invalid metadata: its config has another {kind} than its components.")
 
 
 def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -7,11 +7,22 @@ a setting is declared here and nowhere else.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from zoo.errors import ConfigError, UsageError, did_you_mean, printable
 from zoo.files import open_regular
@@ -19,13 +30,26 @@ from zoo.options import count_values, explain, options_of, parse_options
 from zoo.registry import Component, Registry, installed
 from zoo.specs import KINDS, Kind
 
+
+def _split(value: Any) -> Any:
+    """Return the values of a command line's `0.9,0.999`."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Betas = Annotated[tuple[Beta, Beta], BeforeValidator(_split)]
+Milestones = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...], Field(max_length=100), BeforeValidator(_split)
+]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # weights stay float32 in all of them
 
 
 ONE_CYCLE_LR = 0.01  # a peak that is passed through
 OTHER_LR = 0.003  # of the schedulers that start at it or stay at it
-FALLBACK_DECODER = "mlp"  # fits images of every shape
 MAX_OPTION_VALUES = 2000  # a checkpoint holds them, and is refused where it has far more
+MAX_TERMS = 16  # of a distortion
+
+_TERM = re.compile(r"\s*(?:(?P<weight>[0-9.]+(?:e-?[0-9]+)?)\s*\*\s*)?(?P<name>[^\s*]+)\s*")
 
 
 class _Frozen(BaseModel):
@@ -51,6 +75,32 @@ class ComponentConfig(_Frozen):
         return {"name": value} if isinstance(value, str) else value
 
 
+class DistortionTerm(ComponentConfig):
+    """A distortion, and its weight in a sum of them."""
+
+    weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+
+
+def distortion_terms(value: Any) -> Any:
+    """Return the terms of a sum that is written as text, `l1+0.1*perceptual`; one term becomes a sum of one."""
+    if isinstance(value, str):
+        terms = [_TERM.fullmatch(text) for text in value.split("+")]
+        if not all(terms):
+            raise ValueError("a sum of distortions reads NAME+WEIGHT*NAME, e.g. l1+0.1*perceptual")
+        return [{"name": t["name"], "weight": float(t["weight"] or 1)} for t in terms if t]
+    return [value] if isinstance(value, Mapping | ComponentConfig) else value
+
+
+def sum_text(terms: Sequence[DistortionTerm]) -> str:
+    """Return a sum of distortions as it is written on the command line."""
+    return "+".join(_term_text(f"{term.weight:g}" if term.weight != 1 else 1, term.name) for term in terms)
+
+
+Distortion = Annotated[
+    tuple[DistortionTerm, ...], Field(min_length=1, max_length=MAX_TERMS), BeforeValidator(distortion_terms)
+]
+
+
 class RunConfig(_Frozen):
     """Everything that defines a run.
 
@@ -59,14 +109,21 @@ class RunConfig(_Frozen):
     """
 
     encoder: ComponentConfig = Field(description="Encoder, see `zoo list encoder`.")
-    decoder: ComponentConfig = Field(
-        description="Decoder; the encoder's name by default, or mlp where there is no such decoder."
-    )
+    decoder: ComponentConfig = Field(description="Decoder, see `zoo list decoder`; by default the encoder's name.")
     objective: ComponentConfig = Field(
-        ComponentConfig(name="ae"), description="What training minimises, see `zoo list objective`."
+        description="What the latent is and what training minimises, see `zoo list objective`."
+    )
+    distortion: Distortion = Field(
+        description="Reconstruction loss, see `zoo list distortion`, or a sum of them, e.g. l1+0.1*perceptual."
     )
     dataset: ComponentConfig = Field(description="Dataset, see `zoo list dataset`.")
-    latent_dim: Annotated[int, Field(ge=1, le=4096)] = Field(3, description="Size of the latent.")
+    latent_dim: Annotated[int, Field(ge=1, le=4096)] = Field(
+        3, description="Size of the latent; its channels where it is maps."
+    )
+    conditional: bool = Field(False, description="Tell the decoder the class of each image.")
+    label_dropout: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.1, description="With --conditional, the share of training images whose class is not told."
+    )
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] = Field(10, description="Passes over the training images.")
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         128, description="Images a batch, over all devices together."
@@ -75,8 +132,23 @@ class RunConfig(_Frozen):
         description="Learning rate; the schedule's peak. "
         f"By default {ONE_CYCLE_LR} with one-cycle, {OTHER_LR} with the other schedulers."
     )
-    scheduler: Literal["none", "one-cycle", "cosine", "plateau"] = Field(
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="Optimizer.")
+    betas: Betas = Field((0.9, 0.999), description="Adam's betas; the first is the momentum of sgd.")
+    weight_decay: Annotated[float, Field(ge=0, le=1e3)] = Field(0.0, description="Weight decay.")
+    scheduler: Literal["none", "one-cycle", "cosine", "plateau", "multi-step"] = Field(
         "one-cycle", description="Learning-rate schedule."
+    )
+    milestones: Milestones = Field(
+        (), description="With multi-step, the epochs after which the learning rate falls, e.g. 200,350."
+    )
+    factor: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.1, description="With multi-step, what the learning rate is multiplied by."
+    )
+    adversary_lr: Annotated[float, Field(gt=0, le=1e3)] | None = Field(
+        None, description="Learning rate of an adversary; by default what its owner declares."
+    )
+    adversary_betas: Betas | None = Field(
+        None, description="Betas of an adversary's Adam; by default what its owner declares."
     )
     warmup: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None, description="Share of the steps in which the learning rate rises; one-cycle has 0.3, the others 0."
@@ -124,10 +196,14 @@ class RunConfig(_Frozen):
         scheduler = settings.get("scheduler", cls.model_fields["scheduler"].default)
         return {**settings, "lr": default_lr(scheduler)}
 
-    def component(self, kind: Kind) -> ComponentConfig:
-        """Return the encoder's, decoder's, objective's or dataset's part."""
-        part: ComponentConfig = getattr(self, kind)
-        return part
+    def parts(self) -> Iterator[tuple[Kind, ComponentConfig]]:
+        """Give out the components with their kinds; of distortions there may be several."""
+        yield "encoder", self.encoder
+        yield "decoder", self.decoder
+        yield "objective", self.objective
+        for term in self.distortion:
+            yield "distortion", term
+        yield "dataset", self.dataset
 
     def to_json(self) -> str:
         return self.model_dump_json(indent=2) + "\n"
@@ -138,8 +214,9 @@ def resolve(settings: Mapping[str, Any], registry: Registry | None = None) -> Ru
 
     Args:
         settings: Fields of `RunConfig` by name; a component by its name or as
-            `{"name": …, "options": {…}}`. The decoder defaults to the encoder's name, or to `mlp`
-            where there is no such decoder.
+            `{"name": …, "options": {…}}`, a distortion also as a list of these, each with a
+            `weight`. Where there is no decoder of the encoder's name, and for the objective and the
+            distortion, the defaults are the components whose specs say so.
         registry: The components to choose from; those installed by default.
 
     Raises:
@@ -156,16 +233,19 @@ def resolve(settings: Mapping[str, Any], registry: Registry | None = None) -> Ru
         if kind not in given:
             known = ", ".join(c.name for c in registry.components(kind))
             raise ConfigError(f"No {kind} given: --{kind} NAME, one of: {known}.")
-    if "decoder" not in given:
-        given["decoder"] = default_decoder(given["encoder"], registry)
+    given.setdefault("decoder", default_decoder(given["encoder"], registry))
+    given.setdefault("objective", registry.default("objective").name)
+    given.setdefault("distortion", registry.default("distortion").name)
     try:
         config = RunConfig.model_validate(given)
     except ValidationError as error:
         name, *inside = map(str, error.errors()[0]["loc"])
         location = ".".join([name, *inside]) if inside else setting(name)
         raise ConfigError(f"{location}: {explain(error)}") from error
-    parts: dict[str, Any] = {kind: _resolve_component(kind, config.component(kind), registry) for kind in KINDS}
-    return config.model_copy(update=parts)
+    _require_different(config.distortion)
+    parts = [(kind, _resolve_component(kind, part, registry)) for kind, part in config.parts()]
+    terms = tuple(part for kind, part in parts if kind == "distortion")
+    return config.model_copy(update={**dict(parts), "distortion": terms})
 
 
 def default_lr(scheduler: str) -> float:
@@ -181,16 +261,6 @@ def flag_of(name: str) -> str:
 def setting(name: str) -> str:
     """Return how messages name a setting, for readers in Python and on the command line."""
     return f"{name} ({flag_of(name)})"
-
-
-def component_options(component: Component, given: Mapping[str, object]) -> dict[str, Any]:
-    """Return a value for each of the component's options, as its target takes them.
-
-    Raises:
-        ConfigError: An option is unknown, missing, of the wrong type or out of bounds.
-        PluginError: The component cannot be imported, or declares an option that cannot be used.
-    """
-    return parse_options(component.kind, options_of(component.load()), given)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -218,20 +288,67 @@ def flat_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         part = flat.get(kind)
         if isinstance(part, Mapping):
             flat[kind] = part.get("name")
-            options = part.get("options") or {}
-            flat |= {f"{kind}.{name}": value for name, value in options.items()} if isinstance(options, Mapping) else {}
+            flat |= _flat_options(kind, part)
+        if kind == "distortion" and isinstance(part, list) and all(isinstance(term, Mapping) for term in part):
+            flat[kind] = "+".join(_term_text(term.get("weight", 1), term.get("name")) for term in part)
+            for term in part:
+                flat |= _flat_options(f"{kind}.{term.get('name')}", term)
     return flat
 
 
+def _flat_options(owner: str, part: Mapping[str, Any]) -> dict[str, Any]:
+    options = part.get("options")
+    return {f"{owner}.{name}": value for name, value in options.items()} if isinstance(options, Mapping) else {}
+
+
+def _term_text(weight: Any, name: Any) -> str:
+    return str(name) if weight == 1 else f"{weight}*{name}"
+
+
 def default_decoder(encoder: Any, registry: Registry | None = None) -> str:
-    """Return the decoder that goes with an encoder: the one of its name, or else `mlp`."""
+    """Return the decoder that goes with an encoder: the one of its name, or else the default one."""
     registry = registry or installed()
     name = encoder.get("name") if isinstance(encoder, Mapping) else getattr(encoder, "name", encoder)
-    return name if isinstance(name, str) and registry.has("decoder", name) else FALLBACK_DECODER
+    return name if isinstance(name, str) and registry.has("decoder", name) else registry.default("decoder").name
+
+
+@dataclass(frozen=True)
+class Components:
+    """The components that a model is built from."""
+
+    encoder: Component
+    decoder: Component
+    objective: Component
+    distortions: tuple[Component, ...]
+
+    def __iter__(self) -> Iterator[Component]:
+        yield from (self.encoder, self.decoder, self.objective, *self.distortions)
+
+
+def components_of(config: RunConfig, registry: Registry | None = None) -> Components:
+    """Return the installed components that a config names.
+
+    Raises:
+        UnknownComponentError, AmbiguousComponentError: As `Registry.get`.
+    """
+    registry = registry or installed()
+    return Components(
+        registry.get("encoder", config.encoder.name),
+        registry.get("decoder", config.decoder.name),
+        registry.get("objective", config.objective.name),
+        tuple(registry.get("distortion", term.name) for term in config.distortion),
+    )
+
+
+def _require_different(terms: Sequence[DistortionTerm]) -> None:
+    names = [term.name for term in terms]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{setting('distortion')}: '{printable(name)}' stands in the sum twice.")
 
 
 def _resolve_component(kind: Kind, part: ComponentConfig, registry: Registry) -> ComponentConfig:
     component = registry.get(kind, part.name)
     options = options_of(component.load())
     parsed = parse_options(kind, options, part.options)
-    return ComponentConfig(name=part.name, options={o.name: o.to_json(parsed[o.name]) for o in options})
+    return part.model_copy(update={"options": {o.name: o.to_json(parsed[o.name]) for o in options}})

@@ -15,16 +15,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from zoo.config import component_options, flag_of, setting
+from zoo.config import flag_of, setting
 from zoo.defaults import float32_on_cpu
-from zoo.errors import ConfigError, PluginError, ZooError
+from zoo.errors import ConfigError, IncompatibleError, PluginError
 from zoo.items import described, tensors_of
-from zoo.registry import Component, installed
-from zoo.signatures import call_target
+from zoo.parts import DataFacts
+from zoo.registry import Component, ConstructorError, installed
 from zoo.specs import DatasetSpec
 
 EVALUATION_BATCH_SIZE = 256
 SPAN_BATCHES = 64
+MAX_CLASSES = 10_000
 FETCHED_BYTES = 2**20  # of floats at once: few enough to be in a CPU's cache still when they are used
 
 
@@ -70,15 +71,24 @@ class Span:
         self.dataset = dataset
         self.places = places
 
-    def batches(self, size: int, device: torch.device | None = None) -> Iterator[Tensor]:
-        """Give out batches `(size, C, H, W)` as `split_joined` cuts them: floats in [0, 1], on a device."""
-        images = self.dataset.images
+    def batches(self, size: int, device: torch.device | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give out batches as `split_joined` cuts them, on a device.
+
+        Each is images `(size, C, H, W)`, floats in [0, 1], and their labels, int64 `(size,)`.
+        """
+        images, labels = self.dataset.images, self.dataset.labels
         batch_bytes = 4 * size * math.prod(images.shape[1:])
         # What a sum is rounded to may depend on where its terms lie within 256 bytes: there all batches begin alike.
         together = max(1, FETCHED_BYTES // batch_bytes) if batch_bytes % 256 == 0 else 1
         for places in split_joined(self.places.to(images.device), together * size):
             pixels = to_float(images.index_select(0, places).to(device))
-            yield from torch.unsafe_split_with_sizes(pixels, [len(part) for part in split_joined(places, size)])
+            theirs = labels.index_select(0, places.to(labels.device)).to(device)
+            sizes = [len(part) for part in split_joined(places, size)]
+            yield from zip(
+                torch.unsafe_split_with_sizes(pixels, sizes),
+                torch.unsafe_split_with_sizes(theirs, sizes),
+                strict=True,
+            )
 
 
 class Spans(Sampler[Tensor]):
@@ -107,6 +117,10 @@ class Spans(Sampler[Tensor]):
     def set_epoch(self, epoch: int) -> None:
         """Take the order of an epoch; Lightning calls it."""
         self.epoch = epoch
+
+    def first(self, count: int) -> Tensor:
+        """Return the places of so many images, or of all of them: the same ones in every process."""
+        return self.places[:count]
 
     def __len__(self) -> int:
         return count_parts(self.count, self.size)
@@ -173,24 +187,40 @@ def load_split(component: Component, options: Mapping[str, Any], split: str) -> 
     """
     spec = component.spec
     assert isinstance(spec, DatasetSpec)
-    if split not in spec.splits:
+    if spec.splits is not None and split not in spec.splits:
         raise ConfigError(f"{component} has no split '{split}'. Its splits: {', '.join(spec.splits)}.")
-    values = component_options(component, options)
     where = f"{component}, split '{split}'"
     try:
-        source = call_target(component, {"split": split}, values)
-    except ZooError:
-        raise
-    except Exception as error:
-        raise PluginError(f"{where}, cannot be read: {described(error)}.") from error
-    return ImageDataset(*tensors_of(source, where, spec.splits[split], spec.image_shape))
+        source = component.build(split, options=options)
+    except (ConstructorError, IncompatibleError) as error:
+        cause = error.__cause__
+        if isinstance(cause, ValueError):  # it refuses what it was asked for
+            raise
+        raise PluginError(f"{where}, cannot be read: {described(cause or error)}.") from error
+    return ImageDataset(*tensors_of(source, where, spec.splits[split] if spec.splits else None, spec.image_shape))
+
+
+def facts_of(component: Component, dataset: ImageDataset, train_count: int) -> DataFacts:
+    """Return what a model knows about its data.
+
+    Args:
+        component: The dataset.
+        dataset: Its training split.
+        train_count: Number of images that are trained on.
+    """
+    spec = component.spec
+    assert isinstance(spec, DatasetSpec)
+    _, channels, height, width = dataset.images.shape
+    count = int(dataset.labels.max()) + 1
+    classes = spec.classes or (tuple(map(str, range(count))) if 1 < count <= MAX_CLASSES else ())
+    return DataFacts((channels, height, width), classes, train_count)
 
 
 def on_device(dataset: ImageDataset, device: torch.device) -> ImageDataset:
     """Return a dataset with its images on a device; as it is where half of a GPU's free memory does not hold them."""
     if device.type == "cuda" and dataset.images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
         return dataset
-    return ImageDataset(dataset.images.to(device), dataset.labels)
+    return ImageDataset(dataset.images.to(device), dataset.labels.to(device))
 
 
 def split_validation(count: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

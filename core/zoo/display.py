@@ -74,7 +74,7 @@ def model_html(autoencoder: Autoencoder) -> str:
         _attempt(lambda: f"<p>{_settings(metadata.config)}</p>" if metadata else "", ""),
         _attempt(lambda: _parts_table(autoencoder), "its parts cannot be shown"),
         _metrics(metadata),
-        _attempt(lambda: curves_svg([dict(row) for row in (metadata and metadata.history) or ()]), ""),
+        _attempt(lambda: curves_svg([record.row for record in (metadata and metadata.history) or ()]), ""),
         _attempt(lambda: _picture(file.with_name("reconstructions.png")) if file else "", ""),
         f"<details><summary>Layers</summary><pre>{html.escape(layers)}</pre></details>",
     ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo import checkpoint
-from zoo.autoencoder import Autoencoder, image_shape_of
+from zoo.autoencoder import Autoencoder
 from zoo.data import EVALUATION_BATCH_SIZE, ImageDataset, load_split, to_float
 from zoo.defaults import float32_on_cpu
 from zoo.errors import IncompatibleError
@@ -59,12 +59,12 @@ def held_out_images(
     """Return the images that a checkpoint is evaluated on, as `evaluate` does and with its errors."""
     own = opened.metadata.config.dataset
     component = installed().get("dataset", dataset) if dataset else opened.component("dataset")
-    if image_shape_of(component) != opened.metadata.image_shape:
-        raise IncompatibleError(
-            f"{component} has images of {image_shape_of(component)}, the model takes {opened.metadata.image_shape}."
-        )
     options = {} if dataset and dataset != own.name else own.options
-    return load_split(component, {**options, **(dataset_options or {})}, "test")
+    images = load_split(component, {**options, **(dataset_options or {})}, "test")
+    shape = tuple(images.images.shape[1:])
+    if shape != opened.metadata.image_shape:
+        raise IncompatibleError(f"{component} has images of {shape}, the model takes {opened.metadata.image_shape}.")
+    return images
 
 
 @float32_on_cpu()
@@ -91,7 +91,7 @@ def reconstruction_metrics(autoencoder: Autoencoder, dataset: ImageDataset) -> d
     with torch.inference_mode():
         for batch in torch.split(dataset.images, EVALUATION_BATCH_SIZE):
             originals = to_float(batch.to(device))
-            reconstructions = autoencoder.reconstruct(originals)
+            reconstructions = autoencoder.reconstruct(originals).contiguous()  # torchmetrics asks for it
             mse.update(reconstructions, originals)
             psnr.update(reconstructions, originals)
             if has_ssim:

@@ -1,4 +1,4 @@
-"""The plugin contract: five hooks, each of which yields specs.
+"""The plugin contract: six hooks, each of which yields specs.
 
 A plugin is an importable module with at least one of these functions, marked `@zoo.hookimpl`, and
 an entry point in the group `zoo`:
@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from zoo.specs import DatasetSpec, DecoderSpec, EncoderSpec, ModelSpec, ObjectiveSpec
+from zoo.specs import DatasetSpec, DecoderSpec, DistortionSpec, EncoderSpec, ModelSpec, ObjectiveSpec
 
 hookspec = pluggy.HookspecMarker("zoo")
 hookimpl = pluggy.HookimplMarker("zoo")
@@ -24,17 +24,22 @@ hookimpl = pluggy.HookimplMarker("zoo")
 
 @hookspec
 def zoo_encoders() -> Iterable[EncoderSpec]:  # type: ignore[empty-body]
-    """Yield encoders: images `(N, C, H, W)` to features `(N, out_features)`."""
+    """Yield encoders: images `(N, C, H, W)` to features `(N, out_features)` or maps `(N, out_features, h, w)`."""
 
 
 @hookspec
 def zoo_decoders() -> Iterable[DecoderSpec]:  # type: ignore[empty-body]
-    """Yield decoders: latents `(N, latent_dim)` to a reconstruction `(N, C, H, W)`."""
+    """Yield decoders: latents `(N, *latent_shape)` to output `(N, *output_shape)`."""
 
 
 @hookspec
 def zoo_objectives() -> Iterable[ObjectiveSpec]:  # type: ignore[empty-body]
     """Yield objectives: what the latent is and what training minimises."""
+
+
+@hookspec
+def zoo_distortions() -> Iterable[DistortionSpec]:  # type: ignore[empty-body]
+    """Yield distortions: how output becomes an image, and how far that is from the original."""
 
 
 @hookspec

@@ -18,7 +18,9 @@ _LABEL = "a whole number"
 _AXES = {1: "(N,)", 3: "(C, H, W)"}
 
 
-def tensors_of(source: Any, where: str, count: int, image_shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+def tensors_of(
+    source: Any, where: str, count: int | None, image_shape: tuple[int, int, int] | None
+) -> tuple[Tensor, Tensor]:
     """Return a split's images, uint8 `(N, C, H, W)`, and labels, int64 `(N,)`.
 
     A `TensorDataset` of images and labels is taken as it is; any other map-style dataset is read item by item.
@@ -26,8 +28,8 @@ def tensors_of(source: Any, where: str, count: int, image_shape: tuple[int, int,
     Args:
         source: What the dataset's target gave.
         where: The dataset and the split, for errors.
-        count: How many images the split is declared to hold.
-        image_shape: `(C, H, W)`, as declared.
+        count: How many images the split is declared to hold; None where options or files decide.
+        image_shape: `(C, H, W)`, as declared; None where options or files decide.
 
     Raises:
         PluginError: It is not what is declared; where an item is wrong, the error names it.
@@ -37,7 +39,9 @@ def tensors_of(source: Any, where: str, count: int, image_shape: tuple[int, int,
         images, labels = source.tensors
     else:
         images, labels = _read_all(source, where, count, image_shape)
-    expected = (count, *image_shape)
+    expected = (len(images) if count is None else count, *(image_shape or images.shape[1:]))
+    if images.ndim != 4 or not len(images):
+        raise PluginError(f"{where}, must hold uint8 images (N, C, H, W), got {images.dtype} {tuple(images.shape)}.")
     if tuple(images.shape) != expected or images.dtype != torch.uint8 or len(labels) != len(images):
         raise PluginError(
             f"{where}, must hold uint8 images {expected} with a label each, "
@@ -45,7 +49,7 @@ def tensors_of(source: Any, where: str, count: int, image_shape: tuple[int, int,
         )
     if labels.ndim != 1 or not _is_whole(labels.dtype):
         raise PluginError(
-            f"{where}, must hold a whole number as the label of each image, shape ({count},), "
+            f"{where}, must hold a whole number as the label of each image, shape ({len(images)},), "
             f"got {labels.dtype} {tuple(labels.shape)}.{_remedy_of_labels(labels.ndim == 2 and labels.shape[1] > 1)}"
         )
     return images, labels.long()
@@ -92,16 +96,27 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _read_all(source: Any, where: str, count: int, image_shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+def _read_all(
+    source: Any, where: str, count: int | None, image_shape: tuple[int, int, int] | None
+) -> tuple[Tensor, Tensor]:
     require_map_style(source, where)
-    if len(source) != count:
+    if len(source) == 0:
+        raise PluginError(f"{where}, is empty.")
+    if count is not None and len(source) != count:
         raise PluginError(f"{where}, holds {len(source)} items, its spec declares {count}.")
     images, labels = [], []
-    for index in range(count):
+    for index in range(len(source)):
         image, label = item_of(source, index, where)
-        images.append(_image(image, f"{where}, item {index}", image_shape))
+        images.append(_image(image, f"{where}, item {index}", image_shape or _shape_of(image)))
+        image_shape = image_shape or _shape_of(images[0])
         labels.append(_label(label, f"{where}, item {index}"))
     return torch.stack(images), torch.tensor(labels)
+
+
+def _shape_of(image: Any) -> tuple[int, int, int]:
+    """Return the shape of the first image, which the others must have; the example's where it is no image."""
+    shape = tuple(getattr(image, "shape", ()))
+    return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (1, 28, 28)
 
 
 def _image(image: Any, where: str, image_shape: tuple[int, int, int]) -> Tensor:

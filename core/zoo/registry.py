@@ -22,16 +22,38 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import pluggy
 
 from zoo import distributions, hookspecs
-from zoo.errors import AmbiguousComponentError, ConfigError, PluginError, UnknownComponentError, did_you_mean, printable
-from zoo.specs import KINDS, ComponentSpec, DatasetSpec, DecoderSpec, EncoderSpec, Kind, ModelSpec, ObjectiveSpec
+from zoo.errors import (
+    AmbiguousComponentError,
+    ConfigError,
+    IncompatibleError,
+    PluginError,
+    UnknownComponentError,
+    ZooError,
+    did_you_mean,
+    printable,
+)
+from zoo.specs import (
+    KINDS,
+    ComponentSpec,
+    DatasetSpec,
+    DecoderSpec,
+    DistortionSpec,
+    EncoderSpec,
+    Kind,
+    ModelSpec,
+    ObjectiveSpec,
+)
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 DISTRIBUTION = "autoencoder-zoo"
 ENTRY_POINT_GROUP = "zoo"
@@ -42,11 +64,17 @@ S = TypeVar("S", bound=Spec)
 F = TypeVar("F", bound="Offer[Any]")
 
 _HOOKS: dict[str, type[Spec]] = {
-    f"zoo_{spec.kind}s": spec for spec in (EncoderSpec, DecoderSpec, ObjectiveSpec, DatasetSpec, ModelSpec)
+    f"zoo_{spec.kind}s": spec
+    for spec in (EncoderSpec, DecoderSpec, ObjectiveSpec, DistortionSpec, DatasetSpec, ModelSpec)
 }
 _AT_ONCE = 1e-6  # seconds: a timer of 0 would never go off
 _UNREADABLE = ("unknown", "?")  # name and version of a distribution with damaged metadata
+_OLDER_CONTRACTS = {(0, 1): "From 0.1 to 0.2"}  # the guide's section for plugins of each
 _log = logging.getLogger("zoo")
+
+
+class ConstructorError(PluginError):
+    """A component's target raised what it must not raise, whatever it is given."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +115,7 @@ class Offer(Generic[S]):
 
 @dataclass(frozen=True)
 class Component(Offer[ComponentSpec]):
-    """One named encoder, decoder, objective or dataset, and the plugin that offers it."""
+    """One named encoder, decoder, objective, distortion or dataset, and the plugin that offers it."""
 
     @property
     def kind(self) -> Kind:
@@ -107,6 +135,43 @@ class Component(Offer[ComponentSpec]):
                 f"{self} of {self.plugin.distribution} {self.plugin.version} could not be imported "
                 f"from {self.spec.target}: {_cause(error)}"
             ) from error
+
+    def parse_options(self, given: Mapping[str, object]) -> dict[str, Any]:
+        """Return a value for each option, as the target takes them.
+
+        Raises:
+            ConfigError: An option is unknown, missing, of the wrong type or out of bounds.
+            PluginError: The component cannot be imported, or declares an option that cannot be used.
+        """
+        from zoo.options import options_of, parse_options
+
+        return parse_options(self.kind, options_of(self.load()), given)
+
+    def build(self, *arguments: Any, options: Mapping[str, object] | None = None) -> Any:
+        """Call the target with its positional arguments and its options.
+
+        Args:
+            arguments: What the spec's `arguments` name.
+            options: Values by name: Python values, JSON values or command-line text.
+
+        Raises:
+            ConfigError: As `parse_options`.
+            IncompatibleError: The component refuses the arguments.
+            PluginError: It cannot be imported, does not take the contract's arguments, or raises any other exception.
+        """
+        from zoo.signatures import call_target, owned
+
+        values = self.parse_options(options or {})
+        named = dict(zip(self.spec.arguments, arguments, strict=True))
+        try:
+            return call_target(self, named, values)
+        except (ValueError, IncompatibleError) as error:
+            given = ", ".join(f"{name} {_said(value)}" for name, value in named.items())
+            raise IncompatibleError(f"{self} cannot be built for {given}: {printable(error)}") from error
+        except ZooError:
+            raise
+        except Exception as error:
+            raise ConstructorError(f"{owned(self)} cannot be built: {_cause(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -192,6 +257,18 @@ class Registry:
             AmbiguousComponentError: Several third-party distributions offer the bare name.
         """
         return _meant("model", name, self.models()) or self._refuse(sought, name, self.models(), "Models")
+
+    def default(self, kind: Kind) -> Component:
+        """Return the component that is used where none of its kind is chosen: its spec says `default=True`.
+
+        Raises:
+            ConfigError: No component of this kind is a default.
+        """
+        for component in self.components(kind):  # built-ins first
+            if component.spec.default:
+                return component
+        known = ", ".join(component.name for component in self.components(kind))
+        raise ConfigError(f"No {kind} given: --{kind} NAME, one of: {known}.")
 
     def has(self, kind: Kind, name: str) -> bool:
         """Say whether `name` means a component of this kind, or several."""
@@ -372,7 +449,27 @@ def _check_version(entry_point: importlib.metadata.EntryPoint) -> None:
             continue
         applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
         if applies and not requirement.specifier.contains(installed, prereleases=True):
-            raise PluginError(f"it asks for {DISTRIBUTION}{requirement.specifier}, installed is {installed}")
+            asks = f"it asks for {DISTRIBUTION}{requirement.specifier}, installed is {installed}"
+            raise PluginError(asks + _advice(requirement.specifier, installed))
+
+
+def _advice(asked: SpecifierSet, installed: str) -> str:
+    """Return what to change in a plugin that was written for an older contract; nothing for a newer one."""
+    from packaging.version import Version
+
+    current = Version(installed).release[:2]
+    for contract, section in _OLDER_CONTRACTS.items():
+        if contract < current and asked.contains(f"{contract[0]}.{contract[1]}.0", prereleases=True):
+            return (
+                f': adapt it as "{section}" in plugins/README.md says, then ask for '
+                f"{DISTRIBUTION}>={current[0]}.{current[1]}"
+            )
+    return ""
+
+
+def _said(value: object) -> str:
+    """Return an argument as a message names it: `1×28×28` for a shape."""
+    return "×".join(map(str, value)) if isinstance(value, tuple) else printable(value, 80)
 
 
 def _cause(error: BaseException) -> str:

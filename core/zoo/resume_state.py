@@ -20,7 +20,7 @@ import math
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -153,21 +153,28 @@ def read(path: Path) -> tuple[Facts, dict[str, Any]]:
     return facts, content
 
 
-def require_fit(content: Mapping[str, Any], module: nn.Module) -> None:
-    """Refuse a state whose tensors are not those of this module and its Adam.
+def require_fit(content: Mapping[str, Any], module: nn.Module, trained: Sequence[Sequence[Tensor]]) -> None:
+    """Refuse a state whose tensors are not those of this module and its optimizers.
+
+    Args:
+        content: As Lightning gave it.
+        module: What is trained.
+        trained: The weights of each optimizer.
 
     Raises:
         CheckpointError: A weight is missing or unknown, or a tensor has another shape or type.
     """
-    weights, parameters = module.state_dict(), list(module.parameters())
+    weights = module.state_dict()
     try:
         for part in {"state_dict", "current_model_state"} & content.keys():
             kept = content[part]
             _require_alike({name: (weights.get(name), kept.get(name)) for name in weights.keys() | kept.keys()})
-        (optimizer,) = content["optimizer_states"]
-        for index, moments in optimizer["state"].items():  # of any shape, Adam would write beyond their end
-            like = {"step": torch.zeros(()), "exp_avg": parameters[index], "exp_avg_sq": parameters[index]}
-            _require_alike({f"{index}.{name}": (like.get(name), tensor) for name, tensor in moments.items()})
+        for theirs, state in zip(trained, content["optimizer_states"], strict=True):
+            for index, moments in state["state"].items():  # an optimizer would write beyond the end of a shorter one
+                like = dict.fromkeys(("exp_avg", "exp_avg_sq", "momentum_buffer"), theirs[index])
+                like["step"] = torch.zeros(())
+                present = {name: tensor for name, tensor in moments.items() if tensor is not None}
+                _require_alike({f"{index}.{name}": (like.get(name), tensor) for name, tensor in present.items()})
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"The resume state does not fit the model ({printable(error)}): has a component changed since?"

@@ -79,9 +79,10 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """The rows of metrics.csv, one a finished epoch."""
+        """The rows of metrics.csv, one a finished epoch; a loss that had not begun is left out."""
         with self.metrics_file.open(encoding="utf-8", newline="") as file:
-            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+            rows = list(csv.DictReader(file))
+        return [{name: float(value) for name, value in row.items() if value != ""} for row in rows]
 
     @property
     def test_metrics(self) -> dict[str, float] | None:

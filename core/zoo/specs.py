@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-Kind = Literal["encoder", "decoder", "objective", "dataset"]
-KINDS: tuple[Kind, ...] = ("encoder", "decoder", "objective", "dataset")
+Kind = Literal["encoder", "decoder", "objective", "distortion", "dataset"]
+KINDS: tuple[Kind, ...] = ("encoder", "decoder", "objective", "distortion", "dataset")
 
 LONGEST_NAME = 64
 _NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
@@ -26,15 +26,19 @@ class ComponentSpec:
         target: Where the component is, as text, so that listing it imports nothing:
             `package.module:attribute`. The attribute's keyword-only arguments are its options.
         summary: One line for `zoo list`.
+        default: Whether it is used where none of its kind is chosen. The built-in components decide;
+            a third party's default counts where no built-in is one.
 
     Raises:
         ValueError: A field is malformed; the message names it.
     """
 
     kind: ClassVar[Kind]
+    arguments: ClassVar[tuple[str, ...]]  # the target's positional arguments
     name: str
     target: str
     summary: str
+    default: bool = False
 
     def __post_init__(self) -> None:
         _require_text(name=self.name, target=self.target, summary=self.summary)
@@ -49,30 +53,48 @@ class EncoderSpec(ComponentSpec):
     """An encoder. The target is called as `target(image_shape, out_features, **options)`.
 
     It gives an `nn.Module` from images `(N, C, H, W)`, float in [0, 1], to features
-    `(N, out_features)`.
+    `(N, out_features)`. One that gives maps `(N, out_features, h, w)` has the attribute
+    `features_shape`: `(out_features, h, w)`.
     """
 
     kind: ClassVar[Kind] = "encoder"
+    arguments: ClassVar[tuple[str, ...]] = ("image_shape", "out_features")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderSpec(ComponentSpec):
-    """A decoder. The target is called as `target(latent_dim, image_shape, **options)`.
+    """A decoder. The target is called as `target(latent_shape, output_shape, **options)`.
 
-    It gives an `nn.Module` from latents `(N, latent_dim)` to a reconstruction `(N, C, H, W)`.
+    It gives an `nn.Module` from latents `(N, *latent_shape)` to output `(N, *output_shape)`, which
+    need not be bounded: the distortion makes an image of it.
     """
 
     kind: ClassVar[Kind] = "decoder"
+    arguments: ClassVar[tuple[str, ...]] = ("latent_shape", "output_shape")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveSpec(ComponentSpec):
-    """An objective. The target is called as `target(latent_dim, **options)`.
+    """An objective. The target is called as `target(latent_dim, data, **options)`.
 
-    It gives a `zoo.Objective`: what the latent is and what training minimises.
+    It gives a `zoo.Objective`: what the latent is and what training minimises. `data` is a
+    `zoo.DataFacts`.
     """
 
     kind: ClassVar[Kind] = "objective"
+    arguments: ClassVar[tuple[str, ...]] = ("latent_dim", "data")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistortionSpec(ComponentSpec):
+    """A distortion: a reconstruction loss. The target is called as `target(image_shape, **options)`.
+
+    It gives a `zoo.Distortion`: how a decoder's output becomes an image, and how far the image is
+    from the original.
+    """
+
+    kind: ClassVar[Kind] = "distortion"
+    arguments: ClassVar[tuple[str, ...]] = ("image_shape",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,29 +106,38 @@ class DatasetSpec(ComponentSpec):
     taken as it is, without reading it item by item.
 
     Attributes:
-        image_shape: `(channels, height, width)`.
-        splits: How many images each split holds; `train` and `test` at least. Validation images
-            are cut from `train` by the core.
+        image_shape: `(channels, height, width)`; None where options or files decide.
+        splits: How many images each split holds; `train` and `test` at least. None where options or
+            files decide. Validation images are cut from `train` by the core.
         licence: The data's licence, e.g. an SPDX identifier.
         credit: Whom to credit for the data.
+        classes: Names of the labels 0, 1, …; where it is empty, the labels' numbers are their names.
     """
 
     kind: ClassVar[Kind] = "dataset"
-    image_shape: tuple[int, int, int]
-    splits: Mapping[str, int] = field(hash=False)
+    arguments: ClassVar[tuple[str, ...]] = ("split",)
+    image_shape: tuple[int, int, int] | None = None
+    splits: Mapping[str, int] | None = field(default=None, hash=False)
     licence: str
     credit: str
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         shape = self.image_shape
-        if not (isinstance(shape, tuple) and len(shape) == 3 and all(_positive_int(n) for n in shape)):
+        if shape is not None and not (
+            isinstance(shape, tuple) and len(shape) == 3 and all(_positive_int(n) for n in shape)
+        ):
             raise ValueError(f"image_shape of '{self.name}' must be (channels, height, width), got {shape!r}")
         sizes = self.splits if isinstance(self.splits, Mapping) else {}
-        if not {"train", "test"} <= set(sizes) or not all(map(_positive_int, sizes.values())):
+        declared = {"train", "test"} <= set(sizes) and all(map(_positive_int, sizes.values()))
+        if self.splits is not None and not declared:
             raise ValueError(f"splits of '{self.name}' must give the sizes of 'train' and 'test', got {self.splits!r}")
         if not all(isinstance(text, str) and text.strip() for text in (self.licence, self.credit)):
             raise ValueError(f"dataset '{self.name}' must state its licence and whom to credit")
+        named = isinstance(self.classes, tuple) and all(isinstance(name, str) and name for name in self.classes)
+        if not named or len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"classes of '{self.name}' must be a tuple of different names, got {self.classes!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

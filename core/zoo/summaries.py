@@ -138,7 +138,7 @@ def _record(path: Path) -> dict[str, Any]:
     """Return a checkpoint's record, of which all that a summary needs has the right types."""
     record = tensor_file.read_record(tensor_file.CHECKPOINT, path)
     config, metrics, history = record.get("config"), record.get("test_metrics"), record.get("history")
-    rows = history if isinstance(history, list) else []
+    rows = [_flat_row(row) for row in history] if isinstance(history, list) else []
     sound = (
         isinstance(config, dict)
         and isinstance(record.get("epoch"), int)
@@ -148,7 +148,13 @@ def _record(path: Path) -> dict[str, Any]:
     )
     if not sound:
         raise CheckpointError(f"{printable(path)} holds invalid metadata.")
-    return record
+    return {**record, "history": rows}
+
+
+def _flat_row(row: Any) -> Any:
+    """Return a row of a checkpoint's history by the columns of metrics.csv; format 1 has it so."""
+    losses = row.get("losses") if isinstance(row, dict) else None
+    return {"epoch": row.get("epoch"), **losses, "lr": row.get("lr")} if isinstance(losses, dict) else row
 
 
 def _are_numbers(values: Any) -> bool:
@@ -162,7 +168,7 @@ def _rows(path: Path) -> list[dict[str, float]]:
     try:
         with open_regular(path) as file:
             lines = file.read(MAX_HISTORY_BYTES).decode("utf-8").splitlines()
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(lines)]
+        rows = [{name: float(value) for name, value in row.items() if value != ""} for row in csv.DictReader(lines)]
     except OSError as error:
         raise CheckpointError(f"Cannot read {printable(path)}: {error.strerror}.") from error
     except (ValueError, TypeError, AttributeError, csv.Error) as error:  # a row of another length has None in it

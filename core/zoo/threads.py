@@ -97,7 +97,7 @@ def default_threads(autoencoder: Autoencoder, batch_size: int, available: int) -
     was_training = autoencoder.training
     autoencoder.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        autoencoder.decoder(autoencoder.objective.latents(autoencoder.encoder(images)))
+        autoencoder.reconstruct(images)
     autoencoder.train(was_training)
     return threads_for(counter.get_total_flops() * batch_size, available)
 

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,14 +25,15 @@ from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from torch import Tensor
 
 from zoo import checkpoint, resume_state
-from zoo.autoencoder import Autoencoder, build, dry_run, image_shape_of, lay_channels_last
+from zoo.autoencoder import Autoencoder, build, dry_run, lay_channels_last
 from zoo.callbacks import Divergence, History, Interruption, KeepBest, KeepLast, KeepState, MovingAverage
 from zoo.compilation import compile_failure
-from zoo.config import RunConfig, flag_of, flat_settings, read_config, resolve, setting
+from zoo.config import Components, RunConfig, components_of, flag_of, flat_settings, read_config, resolve, setting
 from zoo.data import (
     ImageDataset,
     batches_an_epoch,
     evaluation_loader,
+    facts_of,
     load_split,
     on_device,
     split_validation,
@@ -54,12 +55,12 @@ from zoo.evaluation import reconstruction_metrics
 from zoo.files import write_atomically
 from zoo.launchers import devices_and_nodes, require_agreement
 from zoo.lightning_module import LitAutoencoder
+from zoo.parts import Batch
 from zoo.pictures import reconstruction_grid, training_curves
 from zoo.progress import Progress
 from zoo.registry import Component, installed
 from zoo.resume_state import ResumeState, SafetensorsIO
 from zoo.runs import Run, begun_run, new_run
-from zoo.specs import KINDS, Kind
 from zoo.threads import Threads, restored_threads
 
 LoggerName = Literal["tensorboard"]
@@ -142,13 +143,14 @@ def fit(
     config: RunConfig, run: Run | None, state: ResumeState | None, *, quiet: bool, logger: LoggerName | None = None
 ) -> Run:
     """Train as the config says, into the run's directory; a process without one only helps to train."""
-    components: dict[Kind, Component] = {kind: installed().get(kind, config.component(kind).name) for kind in KINDS}
-    autoencoder = build(config, components, image_shape_of(components["dataset"]))
-    dry_run(autoencoder, components)
-    images = load_split(components["dataset"], config.dataset.options, "train")
+    components = components_of(config)
+    dataset = installed().get("dataset", config.dataset.name)
+    images = load_split(dataset, config.dataset.options, "train")
     train_places, validation_places = split_validation(len(images), config.validation_fraction, config.seed)
-    # Used only when all is trained; but that its files are damaged is better heard of now.
-    test_set = load_split(components["dataset"], config.dataset.options, "test")
+    # Used only after the training, but damaged files are better heard of now.
+    test_set = load_split(dataset, config.dataset.options, "test")
+    autoencoder = build(config, components, facts_of(dataset, images, len(train_places)))
+    dry_run(autoencoder, components)
     _require_column(config, autoencoder, to_float(images.images[:2]))
     epoch = state.facts.epoch if state else 0
 
@@ -156,7 +158,7 @@ def fit(
     callbacks = [
         interruption,
         Divergence(config.monitor),
-        *_callbacks(config, run, epoch, components, autoencoder, quiet=quiet),
+        *_callbacks(config, run, epoch, [*components, dataset], autoencoder, quiet=quiet),
     ]
     loggers = [_tensorboard(run.directory)] if run and logger == "tensorboard" else []
 
@@ -255,7 +257,9 @@ def _require_column(config: RunConfig, autoencoder: Autoencoder, images: Tensor)
         return
     was_training = autoencoder.training
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        columns = sorted(f"val_{name}" for name in autoencoder.eval()(images))
+        batch = Batch(images, torch.zeros(len(images), dtype=torch.int64), torch.ones(()))
+        columns = sorted(f"val_{name}" for name in autoencoder.eval().losses(batch))
+        autoencoder.clear_tallies()
     autoencoder.train(was_training)
     if config.monitor not in columns:
         raise ConfigError(
@@ -268,7 +272,7 @@ def _callbacks(
     config: RunConfig,
     run: Run | None,
     epoch: int,
-    components: Mapping[Kind, Component],
+    components: Sequence[Component],
     autoencoder: Autoencoder,
     *,
     quiet: bool,
@@ -277,7 +281,7 @@ def _callbacks(
     callbacks: list[Callback] = [Threads(watched=run is not None)]
     if run:
         resume_state.prune(run.resume_directory)
-        blank = checkpoint.new_metadata(config, components, autoencoder.image_shape, epoch=0)
+        blank = checkpoint.new_metadata(config, components, autoencoder.data, epoch=0)
         history = History(run.metrics_file, epoch)
         keep = KeepBest if config.keep == "best" else KeepLast
         callbacks += [keep(run.checkpoint, autoencoder, blank), history]
@@ -285,7 +289,7 @@ def _callbacks(
         callbacks.append(MovingAverage(config.ema))  # after the checkpoint is written, which keeps the average
     if config.early_stopping:
         callbacks.append(EarlyStopping(config.monitor, patience=config.early_stopping))
-    versions = {component.plugin.distribution: component.plugin.version for component in components.values()}
+    versions = {component.plugin.distribution: component.plugin.version for component in components}
     callbacks.append(KeepState(run.resume_directory if run else None, versions, epoch))
     if run and not quiet:
         callbacks.append(Progress(history))
@@ -338,6 +342,7 @@ def _trainer(config: RunConfig, callbacks: list[Callback], loggers: list[Logger]
             plugins=[SafetensorsIO()],
             enable_progress_bar=False,
             enable_model_summary=False,
+            inference_mode=False,  # gradient penalties need gradients in validation, too
         )
     except KeyError as error:
         raise UsageError(f"The launcher has not set {printable(error)} in the environment.") from error
@@ -379,24 +384,23 @@ def _only_training() -> Iterator[None]:
         _training.release()
 
 
-def _require_trains_on_one(autoencoder: Autoencoder, components: Mapping[Kind, Component], processes: int) -> None:
+def _require_trains_on_one(autoencoder: Autoencoder, components: Components, processes: int) -> None:
     """Refuse batches of one image where an encoder or decoder cannot train on them, as with batch normalisation.
 
     Raises:
         ConfigError: It raises `ValueError`, as torch's own layers do.
     """
     module, inputs = copy.deepcopy(autoencoder).train(), torch.zeros(1, *autoencoder.image_shape)
-    kind: Kind = "encoder"
+    running = components.encoder
     try:
         with torch.no_grad():
             latents = module.objective.latents(module.encoder(inputs))
-            kind = "decoder"
-            module.decoder(latents)
+            running = components.decoder
+            module.parts().decode(latents)
     except ValueError as error:
         least = flag_of("batch_size") + f" {2 * processes} or more"
         raise ConfigError(
-            f"{setting('batch_size')}: {components[kind]} cannot train on batches of one image "
-            f"({printable(error)}): {least}."
+            f"{setting('batch_size')}: {running} cannot train on batches of one image ({printable(error)}): {least}."
         ) from error
 
 

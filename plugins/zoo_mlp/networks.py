@@ -34,19 +34,21 @@ class MLPDecoder(nn.Module):
     """Linear layers with ReLU between them: `Linear(3, 64), ReLU, Linear(64, 784)` by default.
 
     Args:
-        latent_dim: Size of the latent.
-        image_shape: `(C, H, W)`.
+        latent_shape: `(D,)`, or `(D, h, w)` for maps, which are flattened.
+        output_shape: `(C, H, W)`.
         hidden: Sizes of the hidden layers, from the latent on.
     """
 
-    def __init__(self, latent_dim: int, image_shape: tuple[int, int, int], *, hidden: HiddenSizes = (64,)) -> None:
+    def __init__(
+        self, latent_shape: tuple[int, ...], output_shape: tuple[int, int, int], *, hidden: HiddenSizes = (64,)
+    ) -> None:
         super().__init__()
-        self.image_shape = image_shape
-        self.layers = _perceptron([latent_dim, *hidden, math.prod(image_shape)])
+        self.output_shape = output_shape
+        self.layers = _perceptron([math.prod(latent_shape), *hidden, math.prod(output_shape)])
 
     def forward(self, latents: Tensor) -> Tensor:
-        pixels: Tensor = self.layers(latents)  # (N, latent_dim) → (N, C·H·W)
-        return pixels.view(-1, *self.image_shape)  # (N, C, H, W)
+        pixels: Tensor = self.layers(latents.flatten(1))  # (N, D, …) → (N, C·H·W)
+        return pixels.view(-1, *self.output_shape)  # (N, C, H, W)
 
 
 def _perceptron(sizes: list[int]) -> nn.Sequential:

@@ -17,5 +17,8 @@ def zoo_encoders() -> Iterator[EncoderSpec]:
 @hookimpl
 def zoo_decoders() -> Iterator[DecoderSpec]:
     yield DecoderSpec(
-        name="mlp", target="zoo_mlp.networks:MLPDecoder", summary="Linear 3-64-784, as in Lightning's guide"
+        name="mlp",
+        target="zoo_mlp.networks:MLPDecoder",
+        summary="Linear 3-64-784, as in Lightning's guide",
+        default=True,
     )

@@ -1,23 +1,15 @@
-"""The plain autoencoder: mean squared error between an image and its reconstruction."""
+"""The plain autoencoder: nothing but the distortion is minimised."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
-from zoo import Objective
+from zoo import Batch, Objective, Parts
 
 
 class AE(Objective):
-    """Mean squared error, as in Lightning's "Train a model (basic)"; features are the latent.
+    """The features are the latent, as in Lightning's "Train a model (basic)"."""
 
-    Args:
-        latent_dim: Size of the latent.
-    """
-
-    def losses(
-        self, images: Tensor, encode: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor]
-    ) -> dict[str, Tensor]:
-        return {"loss": mse_loss(decode(encode(images)), images)}
+    def losses(self, batch: Batch, parts: Parts) -> dict[str, Tensor]:
+        latents = self.latents(parts.encode(batch.images))
+        return {"loss": parts.loss(parts.decode(latents), batch.images)}

@@ -9,7 +9,9 @@ from zoo import ObjectiveSpec, hookimpl
 
 @hookimpl
 def zoo_objectives() -> Iterator[ObjectiveSpec]:
-    yield ObjectiveSpec(name="ae", target="zoo_objectives.ae:AE", summary="Plain autoencoder: mean squared error")
+    yield ObjectiveSpec(
+        name="ae", target="zoo_objectives.ae:AE", summary="Plain autoencoder: the distortion alone", default=True
+    )
     yield ObjectiveSpec(
         name="vae", target="zoo_objectives.vae:VAE", summary="Variational: Gaussian posterior, β-weighted KL"
     )

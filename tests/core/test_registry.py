@@ -5,10 +5,12 @@ import os
 import re
 import signal
 import time
+from importlib.metadata import version
 
 import pytest
+from packaging.requirements import Requirement
 
-from conftest import write_distribution
+from conftest import ROOT, write_distribution
 from zoo.distributions import find
 from zoo.errors import AmbiguousComponentError, PluginError, UnknownComponentError
 from zoo.registry import DISTRIBUTION, Component, Plugin, PretrainedModel, Problem, Registry, discover
@@ -397,6 +399,23 @@ def test_a_plugin_for_another_version_is_reported_and_not_imported(install, trac
     (problem,) = discover().problems
     assert problem.cause.startswith("it asks for autoencoder-zoo>=99, installed is ")
     assert not path.exists()
+
+
+@pytest.mark.parametrize("requirement", ["autoencoder-zoo>=0.1,<0.2", "autoencoder-zoo<0.2", "autoencoder-zoo~=0.1.0"])
+def test_a_plugin_for_the_contract_0_1_is_not_imported_and_told_what_to_change(install, run_zoo, trace, requirement):
+    path, source = trace
+    site = install("zoo-patch", requires=(requirement,), patch=source)
+    result = run_zoo("list", environment={"PYTHONPATH": str(site)})
+    (line,) = result.stderr.splitlines()
+    asked = Requirement(requirement).specifier
+    assert line == (
+        f"zoo: plugin 'patch' (zoo-patch 1.0) was not loaded: it asks for autoencoder-zoo{asked}, installed is "
+        f'{version("autoencoder-zoo")}: adapt it as "From 0.1 to 0.2" in plugins/README.md says, then ask for '
+        "autoencoder-zoo>=0.2"
+    )
+    assert not path.exists()
+    guide = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
+    assert "\n## From 0.1 to 0.2\n" in guide
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,13 @@ from zoo.scaffold import new_plugin
 from zoo.specs import KINDS
 
 NOTHING_INSTALLED = Registry([], [], [])
-MODULES = {"encoder": "networks.py", "decoder": "networks.py", "objective": "objective.py", "dataset": "dataset.py"}
+MODULES = {
+    "encoder": "networks.py",
+    "decoder": "networks.py",
+    "objective": "objective.py",
+    "distortion": "distortion.py",
+    "dataset": "dataset.py",
+}
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -153,7 +159,9 @@ def test_a_name_makes_a_package_and_a_distribution(tmp_path, name, package, dist
         ("wavelet", "encoder", "WaveletEncoder", "Wavelet encoder"),
         ("wavelet", "decoder", "WaveletDecoder", "Wavelet decoder"),
         ("wavelet", "objective", "WaveletObjective", "Wavelet objective"),
+        ("wavelet", "distortion", "WaveletDistortion", "Wavelet distortion"),
         ("wavelet", "dataset", "WaveletDataset", "Wavelet dataset"),
+        ("distortion", "distortion", "ZooDistortion", "Zoo distortion"),
         ("my-deep_net.v2", "encoder", "MyDeepNetV2Encoder", "My deep net v2 encoder"),
         ("my-encoder", "encoder", "MyEncoder", "My encoder"),
         ("my-encoder", "dataset", "MyEncoderDataset", "My encoder dataset"),
@@ -250,6 +258,7 @@ def test_the_command_writes_the_plugin_and_says_what_to_run_next(run_zoo, tmp_pa
         "encoder": "--encoder patch --dataset mnist",
         "decoder": "--encoder mlp --decoder patch --dataset mnist",
         "objective": "--encoder mlp --objective patch --dataset mnist",
+        "distortion": "--encoder mlp --distortion patch --dataset mnist",
         "dataset": "--encoder mlp --dataset patch",
     }[kind]
     assert result.stdout == (

@@ -26,9 +26,12 @@ def _options(context: click.Context, parameter: click.Parameter, values: Sequenc
     for value in values:
         name, equals, text = value.partition("=")
         kind, dot, option = name.partition(".")
+        if kind == "distortion":  # there may be several: its options are set by name
+            distortion, dot, option = option.rpartition(".")
+            kind = f"distortion.{distortion}"
         if not (equals and dot and option):
             raise ConfigError(f"--set takes {parameter.metavar}, e.g. dataset.root=photos, got '{printable(value)}'.")
-        if kind not in KINDS:
+        if kind.partition(".")[0] not in KINDS:
             what = f"'{printable(kind)}' is none of {', '.join(KINDS)}."
             raise ConfigError(f"--set {printable(value)}: {what}{did_you_mean(kind, KINDS)}")
         options.setdefault(kind, {})[option] = text

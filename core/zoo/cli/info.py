@@ -81,7 +81,7 @@ def _show_component(component: Component, as_json: bool) -> None:
     facts = facts_of(component) | {"target": component.spec.target}
     if isinstance(component.spec, DatasetSpec):
         spec = component.spec
-        facts |= {"image_shape": spec.image_shape, "splits": dict(spec.splits)}
+        facts |= {"image_shape": spec.image_shape, "splits": dict(spec.splits) if spec.splits else None}
         facts |= {"licence": spec.licence, "credit": spec.credit}
     if as_json:
         print_json({**facts, "options": options})
@@ -101,7 +101,7 @@ def _show_model(model: PretrainedModel, as_json: bool) -> None:
         from zoo.checkpoint import read
 
         opened = read(model.path)
-    history = [record.model_dump() for record in opened.metadata.history or ()]
+    history = [record.row for record in opened.metadata.history or ()]
     _show_checkpoint(facts_of(model) | {"command": model.spec.command}, opened, history, as_json)
 
 
@@ -125,7 +125,7 @@ def _show_run(run: str, as_json: bool) -> None:
         from zoo.checkpoint import read
 
         opened = read(run)
-    history = found.history if found else [record.model_dump() for record in opened.metadata.history or ()]
+    history = found.history if found else [record.row for record in opened.metadata.history or ()]
     _show_checkpoint(facts, opened, history, as_json)
 
 
@@ -149,10 +149,10 @@ def _show_checkpoint(
         "epoch": metadata.epoch,
         "test_metrics": metadata.test_metrics,
     }
-    components = {
-        kind: record.model_dump() | {"options": metadata.config.component(kind).options}
-        for kind, record in metadata.components.items()
-    }
+    components = [
+        record.model_dump() | {"options": part.options}
+        for record, (_, part) in zip(metadata.components, metadata.config.parts(), strict=True)
+    ]
     if as_json:
         print_json(
             {**facts, "components": components, "settings": settings, "changed": changed, "history": list(history)}
@@ -166,8 +166,8 @@ def _show_checkpoint(
     click.echo("components")
     print_columns(
         [
-            [kind, part["name"], f"{part['distribution']} {part['version']}", json.dumps(part["options"])]
-            for kind, part in components.items()
+            [part["kind"], part["name"], f"{part['distribution']} {part['version']}", json.dumps(part["options"])]
+            for part in components
         ],
         indent="  ",
     )

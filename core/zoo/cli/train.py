@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -12,7 +12,7 @@ from zoo.cli.common import metrics_text, set_option, waiting, with_example
 from zoo.cli.completion import Completion, choices, component_names, directory
 from zoo.cli.hints import meant_components
 from zoo.errors import ConfigError, command, printable
-from zoo.specs import KINDS
+from zoo.specs import KINDS, Kind
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -84,17 +84,42 @@ def train(
 
 def _with_options(settings: dict[str, Any], options: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Return the settings with what `--set` gave put into their components."""
-    from zoo.config import default_decoder
+    from zoo.config import distortion_terms
 
-    for kind, given in options.items():
-        if kind == "decoder" and kind not in settings:
-            settings["decoder"] = default_decoder(settings.get("encoder"))
+    for name, given in options.items():
+        kind, _, distortion = name.partition(".")
         if kind not in settings:
-            raise ConfigError(f"--set {printable(f'{kind}.{next(iter(given))}')} needs --{kind} NAME.")
-        part = settings[kind]
-        before = part.get("options", {}) if isinstance(part, dict) else {}
-        settings[kind] = {"name": _name_of(part), "options": {**before, **given}}
+            settings[kind] = _default(kind, settings, next(iter(given)))
+        if kind == "distortion":
+            settings[kind] = _with_distortion_options(distortion_terms(settings[kind]), distortion, given)
+        else:
+            settings[kind] = _part_with_options(settings[kind], given)
     return settings
+
+
+def _default(kind: str, settings: dict[str, Any], option: str) -> str:
+    """Return the component that an option is for where none of its kind was named."""
+    from zoo.config import default_decoder
+    from zoo.registry import installed
+
+    if kind == "decoder":
+        return default_decoder(settings.get("encoder"))
+    if kind in ("objective", "distortion"):
+        return installed().default(cast(Kind, kind)).name
+    raise ConfigError(f"--set {printable(f'{kind}.{option}')} needs --{kind} NAME.")
+
+
+def _with_distortion_options(terms: Any, name: str, given: dict[str, str]) -> list[Any]:
+    names = [_name_of(term) for term in terms]
+    if name not in names:
+        example = f"--set distortion.{names[0]}.{next(iter(given))}=VALUE"
+        raise ConfigError(f"--set distortion.{printable(name)}: the distortion is {'+'.join(names)}, e.g. {example}")
+    return [_part_with_options(term, given) if _name_of(term) == name else term for term in terms]
+
+
+def _part_with_options(part: Any, given: dict[str, str]) -> dict[str, Any]:
+    settings = part if isinstance(part, dict) else {"name": part}
+    return {**settings, "options": {**settings.get("options", {}), **given}}
 
 
 def _name_of(part: Any) -> Any:
@@ -106,11 +131,11 @@ def _flag(name: str, field: FieldInfo) -> click.Option:
 
     flag = flag_of(name)
     help_text = field.description or ""
-    default = field.default
+    default = _default_of(name, field)
     if isinstance(default, bool):
         return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=help_text)
-    if not field.is_required() and default is not None:
-        help_text += f"  [default: {getattr(default, 'name', default)}]"
+    if default is not None:
+        help_text += f"  [default: {default}]"
     return click.Option([flag], metavar=_metavar(field), help=help_text, shell_complete=_completion(name, field))
 
 
@@ -120,10 +145,22 @@ def _completion(name: str, field: FieldInfo) -> Completion:
     return choices(typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else ())
 
 
+def _default_of(name: str, field: FieldInfo) -> Any:
+    """Return what a setting is where it is not given; None where there is nothing to say."""
+    if name in ("objective", "distortion"):
+        from zoo.registry import installed
+
+        return installed().default(cast(Kind, name)).name
+    default = None if field.is_required() else field.default
+    return ",".join(map(str, default)) or None if isinstance(default, tuple) else default
+
+
 def _metavar(field: FieldInfo) -> str:
     text = str(field.annotation)
     if typing.get_origin(field.annotation) is typing.Literal:
         return "|".join(typing.get_args(field.annotation))
+    if "tuple" in text and "Term" not in text:
+        return "N,N,…" if "int" in text else "X,X"
     return "N" if "int" in text else "X" if "float" in text else "NAME"
 
 

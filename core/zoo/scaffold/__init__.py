@@ -4,7 +4,7 @@ zoo-patch/
   pyproject.toml            the package, and its entry point in the group `zoo`
   README.md                 how to install, test and train it, what to change first, how to publish it
   zoo_patch/plugin.py       what it offers: light
-  zoo_patch/networks.py     the module itself; `dataset.py` or `objective.py` for these kinds
+  zoo_patch/networks.py     the module itself; `objective.py`, `distortion.py` or `dataset.py` for these kinds
   tests/test_contract.py    every check of `zoo.testing`
 """
 
@@ -27,12 +27,14 @@ _MODULES: dict[Kind, str] = {
     "encoder": "networks.py",
     "decoder": "networks.py",
     "objective": "objective.py",
+    "distortion": "distortion.py",
     "dataset": "dataset.py",
 }
 _TRAIN: dict[Kind, str] = {
     "encoder": "zoo train --encoder {} --dataset mnist",
     "decoder": "zoo train --encoder mlp --decoder {} --dataset mnist",
     "objective": "zoo train --encoder mlp --objective {} --dataset mnist",
+    "distortion": "zoo train --encoder mlp --distortion {} --dataset mnist",
     "dataset": "zoo train --encoder mlp --dataset {}",
 }
 
@@ -125,7 +127,7 @@ def _fill(template: str, values: Mapping[str, str]) -> str:
 
 
 def _requirement(version: str) -> str:
-    """Return the requirement for the versions that keep the promises of this one, e.g. `autoencoder-zoo>=0.1,<0.2`."""
+    """Return the requirement for the versions that keep the promises of this one, e.g. `autoencoder-zoo>=0.2,<0.3`."""
     from packaging.version import Version
 
     running = Version(version)

@@ -10,27 +10,39 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from zoo.defaults import float32_on_cpu
 from zoo.errors import IncompatibleError, PluginError, command, printable
 from zoo.options import REQUIRED, Option, options_of, parse_options
+from zoo.parts import DataFacts
 from zoo.registry import Component
 from zoo.specs import Kind
 
-ImageShape = tuple[int, int, int]
+Arguments = tuple[Any, ...]
 Result = Literal["passed", "failed", "not applicable"]
 
 CHECKS: list[Check] = []
 
-SHAPES: tuple[ImageShape, ...] = ((1, 28, 28), (3, 32, 32), (1, 28, 20), (3, 33, 31))
+IMAGE_SHAPES = ((1, 28, 28), (3, 32, 32), (1, 28, 20), (3, 33, 31))
+OTHER_CHANNELS = ((6, 28, 28), (2, 32, 32))  # a distortion may ask a decoder for more channels than an image has
 SIZES = (3, 1, 16)
-OTHER_SIZES = (2, 4, 8, 32, 64, 128, 256, 512)  # for components that refuse all of `SIZES`
 
 # Exceptions of torch whose cause is not the check's usual one, by a part of their text.
 _KNOWN_CAUSES = {
     "should be between 0 and 1": "binary cross-entropy of outputs outside [0, 1]: a decoder's outputs are not bounded",
     "does not require grad": "weights that are all frozen, or a `.detach()` or `torch.no_grad()` on the way",
+}
+LATENT_SHAPES = ((3,), (3, 4, 4), (3, 7, 7), (1,), (16,))
+DATA = DataFacts((1, 8, 8), ("a", "b", "c"), 64)
+
+# The positional arguments that a component is tried with. Of each group, the first that it takes;
+# then the others of the first group.
+_GROUPS: dict[Kind, list[list[Arguments]]] = {
+    "encoder": [[(shape, size) for size in SIZES] for shape in IMAGE_SHAPES],
+    "decoder": [[(latent, shape) for latent in LATENT_SHAPES] for shape in (*IMAGE_SHAPES, *OTHER_CHANNELS)],
+    "objective": [[(size, DATA) for size in SIZES]],
+    "distortion": [[(shape,)] for shape in IMAGE_SHAPES],
 }
 
 
@@ -164,78 +176,46 @@ class Subject:
         return parse_options(self.kind, self.declared_options, self.options)
 
     @cached_property
-    def sizes(self) -> tuple[int, ...]:
-        """The sizes (an encoder's `out_features`, another's `latent_dim`) that it takes, of those that are tried.
-
-        A constructor refuses a size by `ValueError`. One that refuses all is tried with the first, which then tells.
-        """
-        taken = tuple(size for size in SIZES if self._takes_size(size))
-        return taken or tuple(size for size in OTHER_SIZES if self._takes_size(size))[:1] or SIZES[:1]
-
-    @property
-    def size(self) -> int:
-        """The size that checks use which try one."""
-        return self.sizes[0]
-
-    def _takes_size(self, size: int) -> bool:
-        shapes = SHAPES if self.kind != "objective" else (None,)
-        return any(self.takes(shape, size) for shape in shapes)
-
-    @cached_property
-    def shapes(self) -> list[ImageShape]:
-        """The image shapes that an encoder or decoder takes, of those that are tried.
+    def cases(self) -> list[Arguments]:
+        """The positional arguments that the component takes, of those that are tried.
 
         Raises:
-            NotApplicable: There is none, which `takes_images` tells.
+            NotApplicable: There are none, which `takes_images`, `is_objective` or `is_distortion` reports.
         """
-        taken = [shape for shape in SHAPES if self.takes(shape)]
-        if not any(self.refusal(shape) is None for shape in taken):
-            tried = ", ".join(said(shape) for shape in SHAPES)
-            raise NotApplicable(f"it can be built for none of the image shapes that are tried: {tried}")
+        groups = [[case for case in group if self.takes(*case)] for group in _GROUPS[self.kind]]
+        groups = [group for group in groups if group]
+        taken = [group[0] for group in groups] + [case for group in groups[:1] for case in group[1:]]
+        if not any(self.refusal(*case) is None for case in taken):
+            tried = ", ".join(said(*group[0]) for group in _GROUPS[self.kind])
+            raise NotApplicable(f"it can be built for nothing that is tried: {tried}")
         return taken
 
-    def build(self, shape: ImageShape | None = None, size: int | None = None, seed: int = 0) -> nn.Module:
-        """Build an encoder, decoder or objective with weights drawn from the seed, in eval mode.
+    def build(self, *arguments: Any, seed: int = 0) -> Any:
+        """Build an encoder, decoder, objective or distortion with weights drawn from the seed, in eval mode.
 
         Args:
-            shape: The image shape, for an encoder or decoder; the first that it takes by default.
-            size: An encoder's `out_features`; a decoder's or objective's `latent_dim`; the first that it takes by
-                default.
+            arguments: The positional arguments; those of the first case by default.
             seed: Decides the weights. The global random state is left as it was.
         """
-        if self.kind != "objective":
-            shape = shape or self.shapes[0]
+        arguments = arguments or self.cases[0]
         with preserved_randomness():
             torch.default_generator.manual_seed(seed)
-            return self.construct(shape, size).eval()
+            module = self.construct(*arguments)
+        return module.eval() if isinstance(module, nn.Module) else module
 
-    def construct(self, shape: ImageShape | None, size: int | None = None) -> nn.Module:
-        """Call the target, with no seed set: as a plugin's code is called by the program."""
-        size = size or self.size
-        sizes = {"encoder": (shape, size), "decoder": (size, shape)}.get(self.kind, (size,))
-        module: nn.Module = self.target(*sizes, **self.values)
-        return module
+    def construct(self, *arguments: Any) -> Any:
+        """Build the component, with no seed set: as the program does."""
+        return self.component.build(*arguments, options=self.values)
 
-    def inputs(self, shape: ImageShape | None = None, size: int | None = None, count: int = 5, seed: int = 0) -> Tensor:
-        """Return images for an encoder `(count, C, H, W)`, latents for a decoder `(count, size)`."""
-        generator = torch.Generator().manual_seed(seed)
-        if self.kind == "encoder":
-            return torch.rand(count, *(shape or self.shapes[0]), generator=generator)
-        return torch.randn(count, size or self.size, generator=generator)
+    def takes(self, *arguments: Any) -> bool:
+        """Say whether the component takes these arguments: it refuses them by `ValueError`."""
+        return not isinstance(self.refusal(*arguments, device="meta"), IncompatibleError)
 
-    def output_shape(self, shape: ImageShape | None = None, size: int | None = None, count: int = 5) -> tuple[int, ...]:
-        """Return the shape that the contract asks of the output for such inputs."""
-        return (count, size or self.size) if self.kind == "encoder" else (count, *(shape or self.shapes[0]))
-
-    def takes(self, shape: ImageShape | None, size: int | None = None) -> bool:
-        """Say whether it takes images of this shape, and this size: it says no by `ValueError`."""
-        return not isinstance(self.refusal(shape, "meta", size), (ValueError, IncompatibleError))
-
-    def refusal(self, shape: ImageShape | None, device: str = "cpu", size: int | None = None) -> Exception | None:
-        """Return what the constructor raises for images of this shape, and this size."""
+    def refusal(self, *arguments: Any, device: str = "cpu") -> Exception | None:
+        """Return what the constructor raises for these arguments."""
         try:
             with preserved_randomness(), torch.device(device):
-                self.construct(shape, size)
+                self.construct(*arguments)
         except NotApplicable:
             raise
         except Exception as error:
@@ -270,10 +250,10 @@ def check(
 
 
 def require(function: Callable[[Subject], None], subject: Subject, reason: str) -> None:
-    """Leave it to another check, where that fails, to tell.
+    """Skip a check where another one fails, which reports the failure.
 
     Raises:
-        NotApplicable: It fails; with this reason.
+        NotApplicable: The other check fails; with this reason.
     """
     try:
         function(subject)
@@ -305,9 +285,9 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def said(shape: ImageShape) -> str:
-    """Return an image shape as a reader says it."""
-    return "×".join(map(str, shape))
+def said(*arguments: Any) -> str:
+    """Return positional arguments as a reader says them, e.g. `1×28×28 and 3`."""
+    return " and ".join("×".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in arguments)
 
 
 def _known_cause(text: str) -> str:

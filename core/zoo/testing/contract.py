@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from zoo.errors import ConfigError, UsageError, did_you_mean, printable
 from zoo.options import parse_options
 from zoo.registry import Component, Registry, installed
-from zoo.testing import datasets, declaration, networks, objectives  # noqa: F401 - they fill CHECKS
 from zoo.testing.check import CHECKS, Check, NotApplicable, Outcome, Subject, run_check
+
+# The modules with checks, in the order of a report: they fill CHECKS.
+_MODULES = (
+    *("declaration", "modules", "networks", "composition"),
+    *("objectives", "distortions", "state", "adversaries", "datasets"),
+)
+for _module in _MODULES:
+    importlib.import_module(f"zoo.testing.{_module}")
 
 T = TypeVar("T")
 ByComponent = Mapping[str, Mapping[str, T]]  # by name, `patch`, or by kind and name, `encoder patch`

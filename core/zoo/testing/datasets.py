@@ -28,11 +28,11 @@ _PLACEHOLDERS = {"todo", "tbd", "unknown", "none", "n/a", "?", "...", "…", "li
 @check("dataset", cause="files that are not where the options say; `--set dataset.OPTION=VALUE` says another place")
 def readable(subject: Subject) -> None:
     """Every split can be read, to its last image."""
-    target, values = subject.target, subject.values
-    for split in _spec(subject).splits:
+    component, values = subject.component, subject.values
+    for split in _splits(subject):
         where = f"split '{split}'"
         try:
-            source = target(split, **values)
+            source = component.build(split, options=values)
             for index in range(len(source) if is_map_style(source) else 0):
                 where = f"split '{split}', item {index},"
                 source[index]
@@ -44,10 +44,10 @@ def readable(subject: Subject) -> None:
 @check("dataset", cause="a generator, an iterable dataset, or items that are dicts or lack a label")
 def map_style(subject: Subject) -> None:
     """It is map-style: it has a length, and gives an image and a label for an index."""
-    target, values = subject.target, subject.values
+    component, values = subject.component, subject.values
     where = f"{subject.component}, split 'test'"
     try:
-        source = target("test", **values)
+        source = component.build("test", options=values)
         require_map_style(source, where)
         if len(source):
             item_of(source, 0, where)
@@ -65,7 +65,7 @@ def map_style(subject: Subject) -> None:
 def splits_as_declared(subject: Subject) -> None:
     """Every split has the declared number of images, of the declared shape, uint8, with a label each."""
     values = subject.values
-    for split in _spec(subject).splits:
+    for split in _splits(subject):
         try:
             load_split(subject.component, values, split)
         except Exception as error:
@@ -122,6 +122,16 @@ def labels_valid(subject: Subject) -> None:
         raise Failed(f"test labels {unseen[:5]} never occur in training", "labels that training has")
 
 
+@check("dataset", cause="a name that was forgotten, or labels that begin with 1", since="0.2")
+def classes_name_labels(subject: Subject) -> None:
+    """Where the spec names the classes, every label has a name."""
+    if not (classes := _spec(subject).classes):
+        raise NotApplicable("it names no classes")
+    highest = max(int(_load(subject, split).labels.max()) for split in ("train", "test"))
+    if highest >= len(classes):
+        raise Failed(f"a label is {highest}, and {len(classes)} classes are named", "labels below their number")
+
+
 @check("dataset", cause="a download that does not look for its own files first")
 def works_offline_once_cached(subject: Subject) -> None:
     """Once it has been read, it can be read with no network."""
@@ -162,6 +172,11 @@ def _spec(subject: Subject) -> DatasetSpec:
     spec = subject.component.spec
     assert isinstance(spec, DatasetSpec)
     return spec
+
+
+def _splits(subject: Subject) -> tuple[str, ...]:
+    """Return the names of the splits: `train` and `test` where options or files decide the others."""
+    return tuple(_spec(subject).splits or ("train", "test"))
 
 
 def _load(subject: Subject, split: str) -> ImageDataset:

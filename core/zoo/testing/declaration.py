@@ -1,4 +1,4 @@
-"""Checks of what a plugin declares: they hold for all four kinds."""
+"""Checks of what a plugin declares: they hold for all five kinds."""
 
 from __future__ import annotations
 
@@ -14,12 +14,7 @@ from zoo.specs import KINDS, Kind
 from zoo.testing.check import Failed, Subject, check
 
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "tensorflow", "jax", "timm", "transformers", "pandas", "scipy")
-_POSITIONAL: dict[Kind, tuple[str, ...]] = {
-    "encoder": ("image_shape", "out_features"),
-    "decoder": ("latent_dim", "image_shape"),
-    "objective": ("latent_dim",),
-    "dataset": ("split",),
-}
+_MODULES: tuple[Kind, ...] = ("encoder", "decoder", "objective", "distortion")
 
 
 @check(*KINDS, cause="plugin.py imports its networks, or a package whose __init__.py imports torch")
@@ -47,7 +42,7 @@ def target_resolves(subject: Subject) -> None:
 @check(*KINDS, cause="an argument was renamed, reordered or added without `*` before it")
 def signature(subject: Subject) -> None:
     """The target takes the contract's positional arguments, and options by keyword only."""
-    expected = _POSITIONAL[subject.kind]
+    expected = subject.component.spec.arguments
     parameters = list(inspect.signature(subject.target).parameters.values())
     positional = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
     if positional != expected:
@@ -81,7 +76,7 @@ def options_documented(subject: Subject) -> None:
 
 
 @check(
-    "encoder", "decoder", "objective",
+    *_MODULES,
     cause="a value that every user was meant to choose: give the most usual one, e.g. `width: int = 64`",
 )  # fmt: skip
 def options_have_defaults(subject: Subject) -> None:
@@ -91,7 +86,7 @@ def options_have_defaults(subject: Subject) -> None:
             raise Failed(f"option '{option.name}' has no default", "a default for every option")
 
 
-@check("encoder", "decoder", "objective", cause="`int` where `Annotated[int, Field(ge=1, le=4096)]` is meant")
+@check(*_MODULES, cause="`int` where `Annotated[int, Field(ge=1, le=4096)]` is meant")
 def options_bounded(subject: Subject) -> None:
     """Every whole number among the options has a lower and an upper bound: it may size memory."""
     for option in subject.declared_options:
@@ -102,7 +97,7 @@ def options_bounded(subject: Subject) -> None:
                 raise Failed(f"option '{option.name}' is an integer without both bounds", "Field(ge=…, le=…)")
 
 
-@check("encoder", "decoder", "objective", cause="a tuple or list without `Field(max_length=…)`")
+@check(*_MODULES, cause="a tuple or list without `Field(max_length=…)`")
 def options_finite(subject: Subject) -> None:
     """Every list among the options has a greatest length."""
     for option in subject.declared_options:

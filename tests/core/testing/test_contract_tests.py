@@ -25,13 +25,12 @@ def zoo_objectives():
     yield ObjectiveSpec(name="plain", target="zoo_patch_objective:Plain", summary="Squared error")
 """
 OBJECTIVE = """
-from torch.nn.functional import mse_loss
 from zoo import Objective
 
 class Plain(Objective):
-    def losses(self, images, encode, decode):
-        images.mul_(0.9)  # the one flaw: images_unchanged
-        return {"loss": mse_loss(decode(encode(images)), images)}
+    def losses(self, batch, parts):
+        batch.images.mul_(0.9)  # the one flaw: images_unchanged
+        return {"loss": parts.loss(parts.decode(parts.encode(batch.images)), batch.images)}
 """
 FLAW = "images_unchanged"
 
@@ -52,17 +51,16 @@ def zoo_datasets():
 PAIR = """
 from pathlib import Path
 import torch
-from torch.nn.functional import mse_loss
 from torch.utils.data import TensorDataset
 from zoo import DatasetError, Objective
 
 class Weighted(Objective):
-    def __init__(self, latent_dim, *, weight: float = 1.0):  # the one flaw: options_documented
-        super().__init__(latent_dim)
+    def __init__(self, latent_dim, data, *, weight: float = 1.0):  # the one flaw: options_documented
+        super().__init__(latent_dim, data)
         self.weight = weight
 
-    def losses(self, images, encode, decode):
-        return {"loss": self.weight * mse_loss(decode(encode(images)), images)}
+    def losses(self, batch, parts):
+        return {"loss": self.weight * parts.loss(parts.decode(parts.encode(batch.images)), batch.images)}
 
 def noise(split, *, folder: str = "nowhere"):
     '''Noise, where there is a folder.
@@ -83,11 +81,16 @@ from zoo import ObjectiveSpec, hookimpl
 
 @hookimpl
 def zoo_objectives():
-    yield ObjectiveSpec(name="raising", target="zoo_raising_objective:Raising", summary="Cannot be built")
+    yield ObjectiveSpec(name="raising", target="zoo_raising_objective:Raising", summary="Gives no latents")
 """
 RAISING = """
-class Raising:
-    def __init__(self, latent_dim):
+from zoo import Objective
+
+class Raising(Objective):
+    def losses(self, batch, parts):
+        return {"loss": parts.loss(parts.decode(parts.encode(batch.images)), batch.images)}
+
+    def latents(self, features):
         raise RuntimeError("no such kernel")
 """
 
@@ -287,10 +290,13 @@ def test_zoo_check_says_once_why_several_checks_do_not_apply(zoo_check):
 def test_zoo_check_shows_failures_with_one_measurement_once(zoo_check):
     _, explanations, counts = parts_of(zoo_check("zoo-raising"))
     first, message, *_, heading, others = explanations[-1].splitlines()
-    assert first == "failed  objective 'raising'  weights_not_shared"
+    assert first == "failed  objective 'raising'  latents_shape"
     assert message == "  RuntimeError: no such kernel; allowed: no exception"
-    assert (heading, others) == ("  the same in:", "  tensors_only, is_objective")
-    assert ", 3 failed, " in counts
+    assert (heading, others) == (
+        "  the same in:",
+        "  latents_deterministic, works_conditionally, training_lowers_the_error",
+    )
+    assert ", 4 failed, " in counts
 
 
 @pytest.mark.parametrize("name", ["zoo-patch", "patch", "plain", "zoo-patch:plain"])

@@ -6,15 +6,15 @@ import re
 
 import flaws
 import pytest
-from flaws import CORRECT, FLAWS, Flaw
+from flaws import CORRECT, FLAWS, OTHER_FLAWS, Flaw
 
 from zoo.data import load_split
 from zoo.errors import PluginError
 from zoo.registry import Component, Plugin
-from zoo.specs import KINDS, DatasetSpec, DecoderSpec, EncoderSpec, ObjectiveSpec
-from zoo.testing import CHECKS, applicable_checks, check_components
+from zoo.specs import KINDS, DatasetSpec, DecoderSpec, DistortionSpec, EncoderSpec, ObjectiveSpec
+from zoo.testing import CHECKS, Subject, applicable_checks, check_components
 
-SPECS = {"encoder": EncoderSpec, "decoder": DecoderSpec, "objective": ObjectiveSpec, "dataset": DatasetSpec}
+SPECS = {spec.kind: spec for spec in (EncoderSpec, DecoderSpec, ObjectiveSpec, DistortionSpec, DatasetSpec)}
 
 every_flaw = pytest.mark.parametrize("check", FLAWS)
 every_check = pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
@@ -45,12 +45,20 @@ def test_a_flaw_fails_its_own_check_and_no_other(check):
     assert list(failed) == [check], failed
 
 
+@pytest.mark.parametrize(("check", "flaw"), OTHER_FLAWS, ids=[flaw.target for _, flaw in OTHER_FLAWS])
+@pytest.mark.filterwarnings("ignore")
+def test_another_flaw_of_a_check_fails_it_and_no_other(check, flaw):
+    assert list(failures(flaw)) == [check], failures(flaw)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_correct_component_passes_every_check(kind):
-    component = component_of(Flaw(kind, CORRECT[kind]))
-    outcomes = list(check_components([component]))
-    assert [outcome.message for outcome in outcomes if outcome.result != "passed"] == []
-    assert [outcome.check for outcome in outcomes] == applicable_checks(component)
+def test_correct_components_pass_every_check_and_each_check_applies_to_one_of_them(kind):
+    passed = set()
+    for target in CORRECT[kind]:
+        outcomes = list(check_components([component_of(Flaw(kind, target))]))
+        assert [outcome.explanation for outcome in outcomes if outcome.result == "failed"] == []
+        passed |= {outcome.check.name for outcome in outcomes if outcome.result == "passed"}
+    assert passed == {check.name for check in applicable_checks(component_of(Flaw(kind, CORRECT[kind][0])))}
 
 
 def test_an_encoder_may_refuse_a_shape_and_offer_a_choice_of_numbers():
@@ -97,15 +105,22 @@ def test_an_import_that_fails_is_tried_once(tmp_path, monkeypatch):
 
 def test_a_constructor_that_always_fails_is_told_once():
     assert failures(Flaw("encoder", "WithoutSuper")) == {
-        "takes_images": "it can be built for no shape; for 1×28×28 it raises AttributeError: cannot assign module "
-        "before Module.__init__() call; allowed: at least one shape"
+        "takes_images": "it can be built for no shape; for 1×28×28 and 3 it raises AttributeError: cannot assign "
+        "module before Module.__init__() call; allowed: at least one shape"
     }
 
 
-def test_an_objective_that_cannot_be_built_fails_only_what_needs_nothing_else():
-    failed = failures(Flaw("objective", "Unbuildable"))
-    assert list(failed) == ["weights_not_shared", "tensors_only", "is_objective"]
-    assert len(set(failed.values())) == 1
+def test_an_objective_that_cannot_be_built_is_told_once():
+    assert list(failures(Flaw("objective", "Unbuildable"))) == ["is_objective"]
+
+
+def test_a_decoder_of_maps_alone_is_tried_on_maps():
+    subject = Subject(component_of(Flaw("decoder", "MapDecoder")))
+    assert {latent_shape for latent_shape, _ in subject.cases} == {(3, 4, 4), (3, 7, 7)}
+
+
+def test_an_objective_that_refuses_maps_is_tried_on_vectors():
+    assert failures(Flaw("objective", "VectorsOnly")) == {}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Distortions: reconstruction losses."""
