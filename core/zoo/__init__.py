@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from zoo.specs import DecoderSpec as DecoderSpec
     from zoo.specs import DistortionSpec as DistortionSpec
     from zoo.specs import EncoderSpec as EncoderSpec
+    from zoo.specs import MetricSpec as MetricSpec
     from zoo.specs import ModelSpec as ModelSpec
     from zoo.specs import ObjectiveSpec as ObjectiveSpec
     from zoo.training import resume as resume
@@ -97,7 +98,15 @@ _HOMES = {
     "zoo.parts": ("Batch", "DataFacts", "Parts"),
     "zoo.registry": ("Component", "PretrainedModel", "Registry", "installed"),
     "zoo.runs": ("Run",),
-    "zoo.specs": ("DatasetSpec", "DecoderSpec", "DistortionSpec", "EncoderSpec", "ModelSpec", "ObjectiveSpec"),
+    "zoo.specs": (
+        "DatasetSpec",
+        "DecoderSpec",
+        "DistortionSpec",
+        "EncoderSpec",
+        "MetricSpec",
+        "ModelSpec",
+        "ObjectiveSpec",
+    ),
     "zoo.training": ("resume", "train"),
     "zoo.variational": ("Variational", "gaussian_kl", "log_normal"),
 }

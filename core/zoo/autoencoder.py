@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterable
 from pathlib import Path
@@ -484,6 +485,27 @@ def _require_losses(component: Component, losses: Any, autoencoder: Autoencoder)
     if problem:
         call = named(Objective, "losses")
         raise PluginError(f"{owned(component)}: {call} must give a dict of scalar tensors with 'loss', got {problem}.")
+
+
+def loss_columns(autoencoder: Autoencoder, batch: Batch) -> list[str]:
+    """Return the columns of losses that a training will write, `train_…` and then `val_…`, each sorted.
+
+    The losses of a batch at the end of a training name them: a loss may begin late, but none ends.
+
+    Args:
+        autoencoder: It is left as it is; a copy is tried.
+        batch: At least two images, with progress 1.
+    """
+    model = copy.deepcopy(autoencoder)
+    with torch.random.fork_rng(devices=[]):
+        if model.adversary_owners:
+            losses, adversary_losses = model.train().losses_of_both(batch)
+            losses |= {name: value for name, value in adversary_losses.items() if name != "loss"}
+        else:
+            losses = model.train().losses(batch)
+        with torch.no_grad():
+            validation = model.eval().losses(batch)
+    return [f"train_{name}" for name in sorted(losses)] + [f"val_{name}" for name in sorted(validation)]
 
 
 def lay_channels_last(autoencoder: Autoencoder, components: Components) -> None:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -130,15 +130,18 @@ class History(BatchCallback):
     """Write a row of metrics.csv at the end of each epoch.
 
     Columns: `epoch` (from 1), the training and validation losses, `lr` (at the epoch's end),
-    `images_per_second` (training alone) and `seconds` (the epoch, validation included).
+    `images_per_second` (training alone) and `seconds` (the epoch, validation included). They are the
+    same in every row; a loss that has not begun is blank.
 
     Args:
         path: The CSV file.
         epoch: How many epochs are finished; rows of later ones are dropped.
+        losses: The columns of losses, in their order.
     """
 
-    def __init__(self, path: Path, epoch: int) -> None:
+    def __init__(self, path: Path, epoch: int, losses: Sequence[str]) -> None:
         self.path = path
+        self.columns = ("epoch", *losses, "lr", "images_per_second", "seconds")
         self.row: dict[str, float] = {}
         self.images = 0
         _keep_rows(path, epoch)
@@ -155,7 +158,7 @@ class History(BatchCallback):
         self._last_batch = time.perf_counter()  # a GPU has caught up: `Divergence` has looked at the losses
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        losses = {name: float(loss) for name, loss in sorted(trainer.callback_metrics.items())}
+        losses = {name: float(loss) for name, loss in trainer.callback_metrics.items()}
         self.row = {
             "epoch": trainer.current_epoch + 1,
             **losses,
@@ -168,7 +171,7 @@ class History(BatchCallback):
     def _write_row(self) -> None:
         """Write the row down to the disk: it is there before the resume state that counts on it."""
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self.row)
+        writer = csv.DictWriter(text, self.columns)
         begun = self.path.exists()
         if not begun:
             writer.writeheader()

@@ -29,7 +29,6 @@ MAX_POINTS = 500  # of a curve
 WIDTH, HEIGHT = 420, 220  # of the curves' picture, with its margins, in pixels
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 26, 34
 LINES = (("train_loss", "training", "#1f77b4"), ("val_loss", "validation", "#ff7f0e"))
-DIGITS = {"mse": "{:.5f}", "psnr": "{:.2f} dB", "ssim": "{:.3f}"}
 
 
 def run_text(run: Run) -> str:
@@ -174,7 +173,9 @@ def _metrics(metadata: Metadata | None) -> str:
 
 
 def _formatted(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
-    return [(printable(name, 80), DIGITS.get(name, "{:.5g}").format(value)) for name, value in metrics.items()]
+    from zoo.registry import installed
+
+    return [(printable(name, 80), installed().metric_text(name, value)) for name, value in metrics.items()]
 
 
 def _parts_table(autoencoder: Autoencoder) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +17,7 @@ from zoo.data import EVALUATION_BATCH_SIZE, ImageDataset, load_split, to_float
 from zoo.defaults import float32_on_cpu
 from zoo.errors import IncompatibleError
 from zoo.registry import installed
-
-SSIM_WINDOW = 11  # pixels a side
+from zoo.specs import MetricSpec
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def evaluate(
     opened = checkpoint.read(run)
     images = held_out_images(opened, dataset, dataset_options)
     name = dataset or opened.metadata.config.dataset.name
-    return Evaluation(name, "test", reconstruction_metrics(opened.build(), images))
+    return Evaluation(name, "test", metrics_of(opened.build(), images))
 
 
 def held_out_images(
@@ -68,48 +69,46 @@ def held_out_images(
 
 
 @float32_on_cpu()
-def reconstruction_metrics(autoencoder: Autoencoder, dataset: ImageDataset) -> dict[str, float]:
-    """Return MSE, PSNR and SSIM of the deterministic reconstructions.
+def metrics_of(autoencoder: Autoencoder, dataset: ImageDataset) -> dict[str, float]:
+    """Return the values of the default metrics by name, for the deterministic reconstructions of a dataset.
 
-    Pixels are in [0, 1] and reconstructions are taken as they are, not clamped. The MSE is the mean
-    over every pixel of every image, and the PSNR (dB) belongs to that MSE. The SSIM is the mean over
-    images, channels and positions of the window (Wang et al. 2004: 11×11, Gaussian with σ = 1.5, inside
-    the image). It is undefined, and left out, where a side of the images is shorter than the window.
+    A conditional model is told the labels. A metric that cannot judge images of this shape is left out.
+
+    Raises:
+        PluginError: A metric cannot be imported or built.
     """
-    import zoo.matplotlib_import  # noqa: F401
-
-    # isort: split
-    from torchmetrics import MeanSquaredError
-    from torchmetrics.image import PeakSignalNoiseRatio
+    import zoo.matplotlib_import  # noqa: F401 - torchmetrics imports matplotlib
 
     device = next(autoencoder.parameters()).device
-    has_ssim = min(autoencoder.image_shape[1:]) >= SSIM_WINDOW
-    # No synchronisation: the other processes of a distributed training do not evaluate.
-    mse = MeanSquaredError(sync_on_compute=False).to(device)
-    psnr = PeakSignalNoiseRatio(data_range=1.0, sync_on_compute=False).to(device)
-    similarity = 0.0
+    metrics = _metrics(autoencoder)
     with torch.inference_mode():
-        for batch in torch.split(dataset.images, EVALUATION_BATCH_SIZE):
-            originals = to_float(batch.to(device))
-            reconstructions = autoencoder.reconstruct(originals).contiguous()  # torchmetrics asks for it
-            mse.update(reconstructions, originals)
-            psnr.update(reconstructions, originals)
-            if has_ssim:
-                similarity += _mean_ssim(reconstructions, originals) * len(batch)
-    metrics = {"mse": float(mse.compute()), "psnr": float(psnr.compute())}
-    return metrics | ({"ssim": similarity / len(dataset)} if has_ssim else {})
+        for images, labels in zip(
+            torch.split(dataset.images, EVALUATION_BATCH_SIZE),
+            torch.split(dataset.labels, EVALUATION_BATCH_SIZE),
+            strict=True,
+        ):
+            fields = _fields(autoencoder, to_float(images.to(device)), labels.to(device))
+            for spec, metric in metrics:
+                metric.to(device).update(**{name: fields[name] for name in spec.needs})
+    return {spec.name: float(metric.compute()) for spec, metric in metrics}
 
 
-def _mean_ssim(images: Tensor, others: Tensor) -> float:
-    """Return the mean SSIM of images `(N, C, H, W)` and others; H and W are at least `SSIM_WINDOW`."""
-    from torchmetrics.functional.image import structural_similarity_index_measure
+def _metrics(autoencoder: Autoencoder) -> list[tuple[MetricSpec, Any]]:
+    metrics = []
+    for component in installed().components("metric"):
+        assert isinstance(component.spec, MetricSpec)
+        if component.spec.default:
+            with contextlib.suppress(IncompatibleError):
+                metrics.append((component.spec, component.build(autoencoder.image_shape)))
+    return metrics
 
-    # As channels of one image: convolutions of one channel at a time take ten times as long.
-    planes, other_planes = images.flatten(0, 1)[None], others.flatten(0, 1)[None]
-    result = structural_similarity_index_measure(
-        planes, other_planes, gaussian_kernel=True, sigma=1.5, data_range=1.0, return_full_image=True
-    )
-    assert isinstance(result, tuple)
-    _, ssim = result
-    margin = SSIM_WINDOW // 2  # torchmetrics reflects the borders; the windows that see them are dropped
-    return float(ssim[..., margin:-margin, margin:-margin].mean(dtype=torch.float64))
+
+def _fields(autoencoder: Autoencoder, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    latents = autoencoder.encode(images)
+    reconstructions = autoencoder.decode(latents, labels if autoencoder.classes else None)
+    return {
+        "images": images,
+        "reconstructions": reconstructions.contiguous(),  # torchmetrics asks for it
+        "latents": latents,
+        "labels": labels,
+    }

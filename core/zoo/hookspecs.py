@@ -1,4 +1,4 @@
-"""The plugin contract: six hooks, each of which yields specs.
+"""The plugin contract: seven hooks, each of which yields specs.
 
 A plugin is an importable module with at least one of these functions, marked `@zoo.hookimpl`, and
 an entry point in the group `zoo`:
@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from zoo.specs import DatasetSpec, DecoderSpec, DistortionSpec, EncoderSpec, ModelSpec, ObjectiveSpec
+from zoo.specs import DatasetSpec, DecoderSpec, DistortionSpec, EncoderSpec, MetricSpec, ModelSpec, ObjectiveSpec
 
 hookspec = pluggy.HookspecMarker("zoo")
 hookimpl = pluggy.HookimplMarker("zoo")
@@ -45,6 +45,11 @@ def zoo_distortions() -> Iterable[DistortionSpec]:  # type: ignore[empty-body]
 @hookspec
 def zoo_datasets() -> Iterable[DatasetSpec]:  # type: ignore[empty-body]
     """Yield datasets: named splits of `(image uint8 (C, H, W), label)`."""
+
+
+@hookspec
+def zoo_metrics() -> Iterable[MetricSpec]:  # type: ignore[empty-body]
+    """Yield metrics: numbers that say how good a model is on held-out images."""
 
 
 @hookspec

@@ -32,24 +32,27 @@ _STYLE_LOCK = threading.Lock()
 
 def reconstruction_grid(autoencoder: Autoencoder, dataset: ImageDataset, path: Path) -> None:
     """Draw the first images of a dataset over their reconstructions, as `draw_reconstructions` does."""
-    draw_reconstructions(autoencoder, dataset.images[:FIRST_IMAGES], path)
+    draw_reconstructions(autoencoder, dataset.images[:FIRST_IMAGES], path, labels=dataset.labels[:FIRST_IMAGES])
 
 
-def draw_reconstructions(autoencoder: Autoencoder, images: Tensor, path: Path) -> None:
+def draw_reconstructions(autoencoder: Autoencoder, images: Tensor, path: Path, *, labels: Tensor | None = None) -> None:
     """Draw images over their reconstructions.
 
     Args:
         autoencoder: In eval mode.
         images: uint8 `(N, C, H, W)`; ten are drawn in a row.
         path: The PNG file to write.
+        labels: int64 `(N,)`, which a conditional model is told; None where the classes are unknown.
     """
     columns = min(COLUMNS, len(images))
     device = next(autoencoder.parameters()).device
     rows: list[Tensor] = []
     with torch.inference_mode():
-        for batch in torch.split(images, columns):
+        for start in range(0, len(images), columns):
+            batch = images[start : start + columns]
+            told = labels[start : start + columns].to(device) if labels is not None and autoencoder.classes else None
             originals = to_float(batch)
-            reconstructions = autoencoder.reconstruct(originals.to(device)).clamp(0, 1).cpu()
+            reconstructions = autoencoder.reconstruct(originals.to(device), told).clamp(0, 1).cpu()
             blank = torch.full((columns - len(batch), *images.shape[1:]), PADDING)  # the last row may be shorter
             rows += [originals, blank, reconstructions, blank]
     save_grid(torch.cat(rows), columns, path)

@@ -48,6 +48,7 @@ from zoo.specs import (
     DistortionSpec,
     EncoderSpec,
     Kind,
+    MetricSpec,
     ModelSpec,
     ObjectiveSpec,
 )
@@ -65,7 +66,7 @@ F = TypeVar("F", bound="Offer[Any]")
 
 _HOOKS: dict[str, type[Spec]] = {
     f"zoo_{spec.kind}s": spec
-    for spec in (EncoderSpec, DecoderSpec, ObjectiveSpec, DistortionSpec, DatasetSpec, ModelSpec)
+    for spec in (EncoderSpec, DecoderSpec, ObjectiveSpec, DistortionSpec, DatasetSpec, MetricSpec, ModelSpec)
 }
 _AT_ONCE = 1e-6  # seconds: a timer of 0 would never go off
 _UNREADABLE = ("unknown", "?")  # name and version of a distribution with damaged metadata
@@ -115,7 +116,7 @@ class Offer(Generic[S]):
 
 @dataclass(frozen=True)
 class Component(Offer[ComponentSpec]):
-    """One named encoder, decoder, objective, distortion or dataset, and the plugin that offers it."""
+    """One named encoder, decoder, objective, distortion, dataset or metric, and the plugin that offers it."""
 
     @property
     def kind(self) -> Kind:
@@ -219,7 +220,7 @@ class Registry:
     ) -> None:
         self.plugins = tuple(plugins)
         self.problems = tuple(problems)
-        self._components = sorted(components, key=lambda c: (KINDS.index(c.kind), *_built_ins_first(c)))
+        self._components = sorted(components, key=lambda c: ((*KINDS, "metric").index(c.kind), *_built_ins_first(c)))
         self._models = sorted(models, key=_built_ins_first)
 
     def components(self, kind: Kind | None = None) -> tuple[Component, ...]:
@@ -269,6 +270,13 @@ class Registry:
                 return component
         known = ", ".join(component.name for component in self.components(kind))
         raise ConfigError(f"No {kind} given: --{kind} NAME, one of: {known}.")
+
+    def metric_text(self, name: str, value: float) -> str:
+        """Return a metric's value as a reader needs it: with the digits that tell two models apart, and the unit."""
+        for component in self.components("metric"):
+            if component.name == name and isinstance(component.spec, MetricSpec):
+                return component.spec.text(value)
+        return f"{value:.5g}"  # of a metric that is not installed here
 
     def has(self, kind: Kind, name: str) -> bool:
         """Say whether `name` means a component of this kind, or several."""

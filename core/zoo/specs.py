@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-Kind = Literal["encoder", "decoder", "objective", "distortion", "dataset"]
-KINDS: tuple[Kind, ...] = ("encoder", "decoder", "objective", "distortion", "dataset")
+Kind = Literal["encoder", "decoder", "objective", "distortion", "dataset", "metric"]
+KINDS: tuple[Kind, ...] = ("encoder", "decoder", "objective", "distortion", "dataset")  # of which a run is composed
+Field = Literal["images", "reconstructions", "latents", "labels"]
+FIELDS: tuple[Field, ...] = ("images", "reconstructions", "latents", "labels")
 
 LONGEST_NAME = 64
 _NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
@@ -138,6 +140,45 @@ class DatasetSpec(ComponentSpec):
         named = isinstance(self.classes, tuple) and all(isinstance(name, str) and name for name in self.classes)
         if not named or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"classes of '{self.name}' must be a tuple of different names, got {self.classes!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSpec(ComponentSpec):
+    """A metric. The target is called as `target(image_shape, **options)`.
+
+    It gives an object with `update(**fields)`, which is called for each batch with the fields that
+    `needs` names, and `compute()`, which returns a number. A `torchmetrics.Metric` is one, and merges
+    over processes. One that cannot judge images of this shape raises `ValueError`, and is left out.
+
+    Attributes:
+        digits: How many digits after the point tell two models apart.
+        better: Which values are better.
+        unit: The unit, e.g. `dB`; empty where there is none.
+        needs: The arguments of `update`: `images` and `reconstructions` `(N, C, H, W)`, `latents`
+            `(N, *latent_shape)`, `labels` int64 `(N,)`.
+    """
+
+    kind: ClassVar[Kind] = "metric"
+    arguments: ClassVar[tuple[str, ...]] = ("image_shape",)
+    digits: int
+    better: Literal["lower", "higher"]
+    unit: str = ""
+    needs: tuple[Field, ...] = ("images", "reconstructions")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.digits, int) or not 0 <= self.digits <= 9:
+            raise ValueError(f"digits of '{self.name}' must be 0 to 9, got {self.digits!r}")
+        if self.better not in ("lower", "higher"):
+            raise ValueError(f"better of '{self.name}' must be 'lower' or 'higher', got {self.better!r}")
+        if not isinstance(self.needs, tuple) or not self.needs or not set(self.needs) <= set(FIELDS):
+            raise ValueError(f"needs of '{self.name}' must be some of {', '.join(FIELDS)}, got {self.needs!r}")
+        if not isinstance(self.unit, str) or not (self.unit == "" or self.unit.isprintable()):
+            raise ValueError(f"unit of '{self.name}' must be text, got {self.unit!r}")
+
+    def text(self, value: float) -> str:
+        """Return a value with its digits and unit, e.g. `14.27 dB`."""
+        return f"{value:.{self.digits}f} {self.unit}".rstrip()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,10 +22,9 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
-from torch import Tensor
 
 from zoo import checkpoint, resume_state
-from zoo.autoencoder import Autoencoder, build, dry_run, lay_channels_last
+from zoo.autoencoder import Autoencoder, build, dry_run, lay_channels_last, loss_columns
 from zoo.callbacks import Divergence, History, Interruption, KeepBest, KeepLast, KeepState, MovingAverage
 from zoo.compilation import compile_failure
 from zoo.config import Components, RunConfig, components_of, flag_of, flat_settings, read_config, resolve, setting
@@ -51,7 +50,7 @@ from zoo.errors import (
     command,
     printable,
 )
-from zoo.evaluation import reconstruction_metrics
+from zoo.evaluation import metrics_of
 from zoo.files import write_atomically
 from zoo.launchers import devices_and_nodes, require_agreement
 from zoo.lightning_module import LitAutoencoder
@@ -151,14 +150,16 @@ def fit(
     test_set = load_split(dataset, config.dataset.options, "test")
     autoencoder = build(config, components, facts_of(dataset, images, len(train_places)))
     dry_run(autoencoder, components)
-    _require_column(config, autoencoder, to_float(images.images[:2]))
+    probe = Batch(to_float(images.images[:4]), images.labels[:4], torch.ones(()))
+    columns = loss_columns(autoencoder, probe)
+    _require_column(config, columns)
     epoch = state.facts.epoch if state else 0
 
     interruption = Interruption(f"To go on: {command('zoo', 'resume', run.directory)}" if run else "")
     callbacks = [
         interruption,
         Divergence(config.monitor),
-        *_callbacks(config, run, epoch, [*components, dataset], autoencoder, quiet=quiet),
+        *_callbacks(config, run, epoch, [*components, dataset], autoencoder, columns=columns, quiet=quiet),
     ]
     loggers = [_tensorboard(run.directory)] if run and logger == "tensorboard" else []
 
@@ -247,24 +248,17 @@ def _require_same_settings(config: RunConfig, run: Run) -> None:
         )
 
 
-def _require_column(config: RunConfig, autoencoder: Autoencoder, images: Tensor) -> None:
-    """Refuse to monitor what validation will not give; two images tell what it gives.
+def _require_column(config: RunConfig, columns: Sequence[str]) -> None:
+    """Refuse to monitor what validation will not give.
 
     Raises:
         ConfigError: There is no such column.
     """
-    if config.monitor == "val_loss":  # the contract promises it
-        return
-    was_training = autoencoder.training
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        batch = Batch(images, torch.zeros(len(images), dtype=torch.int64), torch.ones(()))
-        columns = sorted(f"val_{name}" for name in autoencoder.eval().losses(batch))
-        autoencoder.clear_tallies()
-    autoencoder.train(was_training)
-    if config.monitor not in columns:
+    known = [name for name in columns if name.startswith("val_")]
+    if config.monitor not in known:
         raise ConfigError(
             f"{setting('monitor')}: '{printable(config.monitor)}' is no validation column of metrics.csv; "
-            f"choose one of {', '.join(columns)}."
+            f"choose one of {', '.join(known)}."
         )
 
 
@@ -275,6 +269,7 @@ def _callbacks(
     components: Sequence[Component],
     autoencoder: Autoencoder,
     *,
+    columns: Sequence[str],
     quiet: bool,
 ) -> list[Callback]:
     """Return what watches a training, in the order in which it is told of things."""
@@ -282,7 +277,7 @@ def _callbacks(
     if run:
         resume_state.prune(run.resume_directory)
         blank = checkpoint.new_metadata(config, components, autoencoder.data, epoch=0)
-        history = History(run.metrics_file, epoch)
+        history = History(run.metrics_file, epoch, columns)
         keep = KeepBest if config.keep == "best" else KeepLast
         callbacks += [keep(run.checkpoint, autoencoder, blank), history]
     if config.ema:
@@ -303,7 +298,7 @@ def _finish(run: Run, config: RunConfig, test_set: ImageDataset, device: torch.d
     """
     best = checkpoint.read(run.checkpoint)
     autoencoder = best.build().to(device)
-    metrics = reconstruction_metrics(autoencoder, test_set)
+    metrics = metrics_of(autoencoder, test_set)
     with _a_picture_is_optional(run.reconstructions_picture):
         reconstruction_grid(autoencoder, test_set, run.reconstructions_picture)
     with _a_picture_is_optional(run.curves_picture):
@@ -436,6 +431,7 @@ def _lightning_keeps_quiet() -> Iterator[None]:
             advice = (
                 ".*does not have many workers",
                 ".*LeafSpec.* is deprecated",
+                r"Found \d+ module\(s\) in eval mode",  # a frozen backbone keeps its statistics so
                 "Detected call of `lr_scheduler.step",  # the steps before it were not taken by `optimizer.step`
             )
             for message in advice:

@@ -100,7 +100,7 @@ def test_a_number_that_is_not_finite_is_null_in_json():
     code = """
 import zoo.evaluation
 from zoo.cli import main
-zoo.evaluation.reconstruction_metrics = lambda *_: {"mse": 0.0, "psnr": float("inf"), "ssim": float("nan")}
+zoo.evaluation.metrics_of = lambda *_: {"mse": 0.0, "psnr": float("inf"), "ssim": float("nan")}
 main(["eval", "mnist-mlp", "--json"])
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

@@ -15,6 +15,7 @@ import click
 from zoo.cli.completion import run_or_model
 from zoo.cli.streams import can_write
 from zoo.errors import ConfigError, did_you_mean, printable
+from zoo.registry import installed
 from zoo.specs import KINDS
 
 C = TypeVar("C", bound=click.Command)
@@ -102,9 +103,8 @@ def print_columns(rows: Sequence[Sequence[str]], indent: str = "") -> None:
 
 
 def metrics_text(metrics: Mapping[str, float]) -> str:
-    """Return test metrics as a reader needs them: the digits that tell two models apart, and the unit."""
-    forms = {"mse": "{:.5f}", "psnr": "{:.2f} dB", "ssim": "{:.3f}"}
-    return "  ".join(f"{name} {form.format(metrics[name])}" for name, form in forms.items() if name in metrics)
+    """Return test metrics on one line."""
+    return "  ".join(f"{name} {installed().metric_text(name, value)}" for name, value in metrics.items())
 
 
 @contextlib.contextmanager

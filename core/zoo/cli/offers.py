@@ -11,7 +11,7 @@ from zoo.registry import Offer
 from zoo.specs import KINDS, Kind
 
 Listed = Kind | Literal["model"]
-LISTED: tuple[Listed, ...] = (*KINDS, "model")
+LISTED: tuple[Listed, ...] = (*KINDS, "metric", "model")
 
 
 class KindChoice(click.Choice[str]):

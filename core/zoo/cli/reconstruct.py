@@ -47,15 +47,17 @@ def reconstruct(run: str, files: tuple[Path, ...], dataset_options: dict[str, st
         from zoo.pictures import FIRST_IMAGES, draw_reconstructions
 
         opened = read(run)
+        labels = None
         if files:
             images = _read(files, opened.metadata.image_shape)
         else:
-            images = held_out_images(opened, dataset_options=dataset_options).images[:FIRST_IMAGES]
+            test_set = held_out_images(opened, dataset_options=dataset_options)
+            images, labels = test_set.images[:FIRST_IMAGES], test_set.labels[:FIRST_IMAGES]
         model = opened.build()
         output = output or _first_free()
         _protect([*files, opened.path], output)
         try:
-            draw_reconstructions(model, images, output)
+            draw_reconstructions(model, images, output, labels=labels)
         except OSError as error:
             raise OutputError(
                 f"Cannot write {printable(output)}: {error.strerror}. Choose another --output."

@@ -1,0 +1,155 @@
+"""Methods that the contract must fit train, are kept and are resumed exactly; each is a third party's plugin."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+import zoo
+from conftest import TESTS, differences, write_distribution
+from zoo import Run
+from zoo.registry import installed
+from zoo.step import Step
+
+BASE: dict[str, Any] = {"encoder": "mlp", "dataset": "tiny", "batch_size": 64, "epochs": 2, "accelerator": "cpu"}
+CONV: dict[str, Any] = {"encoder": {"name": "conv", "options": {"width": 2, "maps": True}}}
+PROTOTYPES: dict[str, dict[str, Any]] = {
+    "conditional VAE": {"objective": "vae", "conditional": True},
+    "conditional AE": {"conditional": True, "label_dropout": 0.5},
+    "AAE": {"objective": "aae"},
+    "FactorVAE with patch-gan": {"objective": "factor-vae", "distortion": "mse+0.1*patch-gan"},
+    "VampPrior": {"objective": "vamp"},
+    "contractive": {"objective": "contractive"},
+    "VQ-VAE with maps": {"objective": "vq", **CONV, "latent_dim": 4},
+    "annealed VAE": {"objective": "annealed-vae"},
+    "IWAE": {"objective": "iwae", "distortion": "bernoulli"},
+    "Bernoulli VAE": {"objective": "vae", "distortion": "bernoulli"},
+    "MAE": {"objective": "mae"},
+    "maps with the mlp decoder": {**CONV, "decoder": "mlp"},
+    "frozen backbone": {"encoder": "frozen"},
+}
+STATEFUL = ["AAE", "FactorVAE with patch-gan", "VQ-VAE with maps", "annealed VAE", "VampPrior", "frozen backbone"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prototypes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Install zoo-prototypes for this process."""
+    site = tmp_path_factory.mktemp("site")
+    write_distribution(site, "zoo-prototypes", {"prototypes": "zoo_prototypes.plugin"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        patch.syspath_prepend(str(TESTS / "prototypes"))
+        installed.cache_clear()
+        yield
+    installed.cache_clear()
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Callable[..., Run]:
+    def train(name: str = "run", **settings: Any) -> Run:
+        return zoo.train(output=tmp_path / name, quiet=True, **{**BASE, **settings})
+
+    return train
+
+
+@pytest.mark.parametrize("settings", PROTOTYPES.values(), ids=PROTOTYPES)
+def test_it_trains_and_its_model_opens(settings: dict[str, Any], train: Callable[..., Run]) -> None:
+    run = train(**settings)
+    images = zoo.load_dataset("tiny", "test").images[:5] / 255
+    model = run.load()
+    latents = model.encode(images)
+    assert latents.shape == (5, *model.latent_shape)
+    assert model.decode(latents).shape == images.shape
+    assert torch.equal(model(images), model.reconstruct(images))
+    untrained = zoo.autoencoder.build(run.config, zoo.config.components_of(run.config), model.data).eval()
+    error = (untrained(images) - images).square().mean().item()
+    assert (model(images) - images).square().mean().item() < error
+    assert not any("adversar" in name for name in dict.fromkeys(model.state_dict()))
+    assert zoo.evaluate(run.directory).metrics == pytest.approx(run.test_metrics)
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_a_resumed_training_equals_one_that_was_never_stopped(name: str, train: Callable[..., Run]) -> None:
+    settings = PROTOTYPES[name] | {"epochs": 3, "scheduler": "none"}
+    whole = train("whole", **settings)
+    train("parted", **settings | {"epochs": 3, "early_stopping": None})
+    parted = Run(whole.directory.parent / "parted")
+    for state in parted.resume_directory.glob("epoch-3.safetensors"):
+        state.unlink()  # as if it had been killed in the third epoch
+    assert differences(zoo.resume(parted.directory, quiet=True), whole) == []
+
+
+def test_an_adversary_is_trained_and_is_part_of_the_resume_state_alone(train: Callable[..., Run]) -> None:
+    run = train(**PROTOTYPES["AAE"])
+    assert {"train_adversary_loss", "train_adversary_real", "train_adversarial"} <= run.history[0].keys()
+    assert "val_adversarial" not in run.history[0]
+    assert not any("adversary" in name for name in safetensors.torch.load(run.checkpoint.read_bytes()))
+    assert (run.resume_directory / "epoch-2.safetensors").read_bytes().count(b"objective.adversary") > 0
+
+
+def test_columns_are_the_same_from_the_first_epoch(train: Callable[..., Run]) -> None:
+    run = train(**PROTOTYPES["FactorVAE with patch-gan"])
+    lines = run.metrics_file.read_text().splitlines()
+    assert len({line.count(",") for line in lines}) == 1
+    assert "train_distortion_adversary_loss" in lines[0]
+
+
+def test_two_micro_batches_move_a_codebook_as_one_batch_does(train: Callable[..., Run]) -> None:
+    settings = PROTOTYPES["VQ-VAE with maps"] | {"epochs": 1, "scheduler": "none", "validation_fraction": 0.2}
+    whole = train("whole", **settings, batch_size=128).load().objective
+    parted = train("parted", **settings, batch_size=64, accumulate=2).load().objective
+    assert torch.allclose(whole.codebook, parted.codebook, atol=1e-4)
+    assert torch.count_nonzero(whole.counts) == 0
+
+
+def test_a_step_that_is_left_out_updates_no_state() -> None:
+    config = zoo.resolve(BASE | PROTOTYPES["VQ-VAE with maps"])
+    model = zoo.autoencoder.build(config, zoo.config.components_of(config), zoo.DataFacts((1, 16, 16)))
+    before = copy.deepcopy(model.objective.state_dict())
+    optimizer = torch.optim.Adam(model.players[0], lr=0.01, fused=True)
+    step = Step(model, optimizer, scaler=torch.amp.GradScaler("cpu", init_scale=1e38))
+    images = 1e9 * torch.rand(8, 1, 16, 16)
+    step(zoo.Batch(images, None, torch.zeros(())), update=True)
+    assert all(torch.equal(value, before[name]) for name, value in model.objective.state_dict().items())
+
+
+def test_a_backbone_loads_its_weights_once_and_is_kept(train: Callable[..., Run], tmp_path: Path) -> None:
+    config = zoo.resolve(BASE | PROTOTYPES["frozen backbone"])
+    backbone = zoo.autoencoder.build(config, zoo.config.components_of(config), zoo.DataFacts((1, 16, 16)))
+    weights = {name: torch.full_like(value, 0.25) for name, value in backbone.encoder.backbone.state_dict().items()}
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(safetensors.torch.save(weights))
+    run = train(encoder={"name": "frozen", "options": {"weights": str(file)}})
+    file.unlink()
+    loaded = run.load().encoder.backbone.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in weights.items())
+
+
+def test_images_of_a_folder_have_the_shape_that_an_option_says(train: Callable[..., Run], tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(30):
+        Image.fromarray(generator.integers(0, 256, (60, 70, 3), np.uint8)).save(folder / f"{number:02}.png")
+    settings = {"dataset": {"name": "files", "options": {"path": str(folder)}}, "encoder": "conv", "batch_size": 8}
+    run = train(**settings, epochs=1)
+    assert run.load().image_shape == (3, 48, 64)
+    assert run.load().data.train_count == 22
+
+
+def test_a_distortion_whose_adversary_could_not_be_trained_is_refused(train: Callable[..., Run]) -> None:
+    with pytest.raises(zoo.ZooError, match=r"never calls parts\.loss"):
+        train(objective="mae", distortion="mse+patch-gan")
+
+
+def test_a_bound_on_the_likelihood_is_refused_where_there_is_none(train: Callable[..., Run]) -> None:
+    with pytest.raises(zoo.IncompatibleError, match="needs a distortion that is a likelihood, and 'mse' is none"):
+        train(objective="iwae")

@@ -1,0 +1,34 @@
+"""A discriminator of patches (Isola et al. 2017), which begins halfway through the training."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from zoo import Distortion
+
+
+class PatchGAN(Distortion):
+    """The hinge loss of a discriminator of patches.
+
+    Args:
+        image_shape: `(C, H, W)`.
+        begin: Share of the training after which it begins.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], *, begin: Annotated[float, Field(ge=0, le=1)] = 0.5) -> None:
+        super().__init__(image_shape)
+        self.begin = begin
+        self.adversary = nn.Sequential(nn.Conv2d(image_shape[0], 8, 4, stride=2), nn.LeakyReLU(0.2), nn.Conv2d(8, 1, 3))
+
+    def pixels(self, output: Tensor, images: Tensor) -> Tensor:
+        return 0 * (output - images)
+
+    def adversarial(self, output: Tensor, images: Tensor, loss: Tensor, progress: Tensor) -> Tensor:
+        return -self.adversary(output).mean() * (progress >= self.begin) / images[0].numel()
+
+    def adversary_losses(self, output: Tensor, images: Tensor, progress: Tensor) -> dict[str, Tensor]:
+        real, fake = self.adversary(images), self.adversary(output)
+        return {"loss": (relu(1 - real).mean() + relu(1 + fake).mean()) * (progress >= self.begin)}
