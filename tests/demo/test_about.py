@@ -64,8 +64,8 @@ def test_the_curve_of_losses_below_zero_is_drawn_on_a_linear_axis(page: Page, de
 
 def test_a_history_without_losses_has_no_curve(page: Page, demo: str) -> None:
     visit(page, demo, "about", "mnist-conv")
-    row = "({ epoch, losses: {} })"
-    assert page.evaluate(f"import('/zoo/static/curve.mjs').then(({{ curve }}) => curve([1, 2].map((epoch) => {row})))") is None
+    rows = "[1, 2].map((epoch) => ({ epoch, losses: {} }))"
+    assert page.evaluate(f"import('/zoo/static/curve.mjs').then(({{ curve }}) => curve({rows}))") is None
 
 
 def test_a_program_is_told_how_to_show_its_password(opened: Page, demo: str) -> None:

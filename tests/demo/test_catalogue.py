@@ -173,7 +173,12 @@ def test_a_name_that_is_no_text_is_shown_escaped(directory, checkpoint):
 def test_a_card_says_what_the_checkpoint_says(directory, third_party):
     rows = [{"epoch": 1, "train_loss": 0.5, "val_loss": 0.25, "val_rate": 0.1, "lr": 0.01}]
     metrics = {"mse": 0.5, "psnr": math.inf, "ssim": math.nan}
-    make_run(directory / "run", COLOUR | {"epochs": 3, "distortion": "l1+0.5*mse"}, test_metrics=metrics, history=checkpoints.history_of(rows))
+    make_run(
+        directory / "run",
+        COLOUR | {"epochs": 3, "distortion": "l1+0.5*mse"},
+        test_metrics=metrics,
+        history=checkpoints.history_of(rows),
+    )
     each = card("run")
     kinds = [component["kind"] for component in each["components"]]
     assert kinds == ["encoder", "decoder", "objective", "distortion", "distortion", "dataset"]

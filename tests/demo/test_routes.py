@@ -99,9 +99,7 @@ def test_a_conditional_model_is_told_a_class(client, models, label):
     decoded = floats(client.post(f"/zoo/models/conditional/decode?label={label}", content=latents.numpy().tobytes()))
     assert np.allclose(decoded, model.decode(latents, labels).numpy().ravel(), atol=1e-6)
     pixels = split_of("conditional", "test").images[:2]
-    answer = floats(
-        client.post(f"/zoo/models/conditional/reconstruct?label={label}", content=pixels.numpy().tobytes())
-    )
+    answer = floats(client.post(f"/zoo/models/conditional/reconstruct?label={label}", content=pixels.numpy().tobytes()))
     expected = model.reconstruct(pixels.float() / 255, labels).numpy().ravel()
     assert np.allclose(answer[2 * 3 + 2 :], expected, atol=1e-6)
 
