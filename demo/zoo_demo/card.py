@@ -63,7 +63,7 @@ def card_of(id_: str, source: Source, checkpoint: Checkpoint) -> Card:
         "test_metrics": metadata.test_metrics,
         "epoch": metadata.epoch,
         "versions": metadata.versions,
-        "settings": config.model_dump(mode="json", exclude=set(KINDS)),
+        "settings": config.model_dump(mode="json", exclude=set[str](KINDS)),
         "command": source.command or _command(checkpoint),
         "history": metadata.history and [record.model_dump() for record in metadata.history],
         "sha256": _sha256(checkpoint.path),
