@@ -1,7 +1,7 @@
 """`Autoencoder.decode` as a plan for the browser's engine, static/engine.mjs; or why it cannot be one.
 
-It is run once on one latent, and torch's own operations are noted as they happen, below all modules and functions: how a
-decoder and a distortion are written does not matter. What does not depend on the input is a constant. Operations that
+It is run once on one latent, and torch's own operations are noted as they happen, below all modules and functions: how
+a decoder and a distortion are written does not matter. What does not depend on the input is a constant. Operations that
 only move numbers, such as a transposition, are run on the numbers' indices: that says where each number comes from.
 
 The engine's input is flat: the numbers of the latent, and for a conditional model those of its one-hot class.
@@ -65,11 +65,9 @@ def plan(autoencoder: Autoencoder) -> Plan:
     try:
         with torch.no_grad():
             images = model.decode(latents, labels)
-            given = [latents] if labels is None else [latents, labels]
-            alone = torch.cat(
-                [model.decode(*one) for one in zip(*(torch.split(each, 1) for each in given), strict=True)]
-            )
-            output = _trace(_of_flat_inputs(model), inputs[:1])
+            decode = _of_flat_inputs(model)
+            alone = torch.cat([decode(one) for one in torch.split(inputs, 1)])
+            output = _trace(decode, inputs[:1])
     except NotForTheBrowser:
         raise
     except Exception as error:

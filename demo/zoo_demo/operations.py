@@ -289,10 +289,11 @@ OPERATIONS: dict[str, Callable[[Call], Node]] = {
 
 # Operations whose results hold the numbers of their tensors, or zeros.
 MOVES = {
-    "_to_copy", "_unsafe_view", "_upsample_nearest_exact2d", "alias", "cat", "channel_shuffle", "clone", "copy", "detach",
-    "expand", "flip", "index", "index_select", "permute", "pixel_shuffle", "pixel_unshuffle", "reflection_pad2d",
-    "repeat", "replication_pad2d", "roll", "select", "select_scatter", "slice", "slice_scatter", "split",
-    "split_with_sizes", "squeeze", "stack", "t", "transpose", "unbind", "unsqueeze", "upsample_nearest2d", "view",
+    "_to_copy", "_unsafe_view", "_upsample_nearest_exact2d", "alias", "cat", "channel_shuffle", "clone", "copy",
+    "detach", "expand", "flip", "index", "index_select", "permute", "pixel_shuffle", "pixel_unshuffle",
+    "reflection_pad2d", "repeat", "replication_pad2d", "roll", "select", "select_scatter", "slice", "slice_scatter",
+    "split", "split_with_sizes", "squeeze", "stack", "t", "transpose", "unbind", "unsqueeze", "upsample_nearest2d",
+    "view",
 }  # fmt: skip
 
 # Operations that take a tensor for its shape alone.

@@ -12,6 +12,7 @@ import zoo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.sync_api import FloatRect, Page, Route
 
@@ -82,10 +83,20 @@ def decoded_at_sliders(page: Page) -> np.ndarray:
     return pixels_of(page, ".zoo-explore .zoo-large")
 
 
-def decoded_by_pytorch(page: Page, name: str) -> np.ndarray:
+def decoded_by_pytorch(page: Page, run: str | Path, label: int | None = None) -> np.ndarray:
+    model = zoo.load(run)
     latent = page.evaluate("Array.from(document.querySelector('.zoo-explore .zoo-large').latent)")
+    labels = None if label is None else torch.tensor([label])
     with torch.inference_mode():
-        return zoo.load(name).decode(torch.tensor([latent])).flatten().numpy()
+        return model.decode(torch.tensor(latent).view(1, *model.latent_shape), labels).flatten().numpy()
+
+
+def tell(page: Page, name: str) -> None:
+    """Choose the class that the model is told, by its name, and wait until Explore's picture is drawn again."""
+    picture = "document.querySelector('.zoo-explore .zoo-large')"
+    before = page.evaluate(f"{picture}.frames")
+    page.select_option("#zoo-told", label=name)
+    page.wait_for_function(f"{picture}.frames > {before}")
 
 
 def box_of(page: Page, selector: str) -> FloatRect:

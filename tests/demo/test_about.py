@@ -31,12 +31,41 @@ def program_of(page: Page, title: str) -> str:
 
 
 @pytest.mark.parametrize("title", ["In Python", "From another program"])
-def test_the_programs_run(page: Page, demo: str, title: str) -> None:
-    visit(page, demo, "about", "mnist-vae-16")
+@pytest.mark.parametrize(
+    ("model", "latent_shape", "image_shape"),
+    [
+        ("mnist-vae-16", (16,), (1, 28, 28)),
+        ("maps", (2, 4, 4), (1, 16, 16)),
+        ("conditional", (3,), (1, 16, 16)),
+    ],
+)
+def test_the_programs_run(
+    page: Page, demo: str, title: str, model: str, latent_shape: tuple[int, ...], image_shape: tuple[int, ...]
+) -> None:
+    visit(page, demo, "about", model)
     names: dict[str, Any] = {}
     exec(program_of(page, title), names)
-    assert np.shape(names["latents"])[1:] == (16,)
-    assert np.shape(names["images"])[1:] == (1, 28, 28)
+    assert np.shape(names["latents"])[1:] == latent_shape
+    assert np.shape(names["images"])[1:] == image_shape
+
+
+def test_the_curve_of_losses_below_zero_is_drawn_on_a_linear_axis(page: Page, demo: str) -> None:
+    visit(page, demo, "about", "mnist-conv")
+    points = page.evaluate(
+        """async () => {
+          const { curve } = await import('/zoo/static/curve.mjs');
+          const row = (epoch, loss) => ({ epoch, losses: { val_loss: loss, val_rate: 9 } });
+          return curve([row(1, 2), row(2, 1), row(3, -2)]).querySelector('.zoo-val').getAttribute('points');
+        }"""
+    )
+    heights = [float(point.split(",")[1]) for point in points.split()]
+    assert (heights[1] - heights[0]) / (heights[2] - heights[0]) == pytest.approx(1 / 4)
+
+
+def test_a_history_without_losses_has_no_curve(page: Page, demo: str) -> None:
+    visit(page, demo, "about", "mnist-conv")
+    rows = "[1, 2].map((epoch) => ({ epoch, losses: {} }))"
+    assert page.evaluate(f"import('/zoo/static/curve.mjs').then(({{ curve }}) => curve({rows}))") is None
 
 
 def test_a_program_is_told_how_to_show_its_password(opened: Page, demo: str) -> None:

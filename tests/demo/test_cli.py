@@ -164,7 +164,7 @@ def test_other_settings_of_gradio_open_no_door_and_ctrl_c_leaves_nothing_behind(
         for path in ("", "zoo/models", "config", "gradio_api/info", "gradio_api/call/encode"):
             assert httpx.get(f"{url}/{path}").status_code == 401
         with httpx.Client(base_url=url, auth=("me", "correct horse"), timeout=60) as client:
-            assert [card["id"] for card in client.get("/zoo/models").json()["models"]][:2] == ["colour", "tiny"]
+            assert [card["id"] for card in client.get("/zoo/models").json()["models"]][:2] == ["colour", "conditional"]
             assert "/elsewhere" not in client.get("/").text
             assert client.get(f"/gradio_api/file={tmp_path}/secret.txt").status_code == 404
         assert os.listdir(temporary)

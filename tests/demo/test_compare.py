@@ -50,7 +50,7 @@ def test_models_of_images_of_other_sizes_are_compared_by_their_metrics(opened: P
 
 
 def test_the_same_latent_is_offered_once_it_is_known_that_sizes_agree(page: Page, demo: str) -> None:
-    visit(page, demo, "reconstruct", "tiny")
+    visit(page, demo, "reconstruct", "conditional")
     with held(page, "**/zoo/models/*"):
         choose_tab(page, "compare")
         assert page.locator("text=The same latent").is_hidden()

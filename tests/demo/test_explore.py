@@ -16,10 +16,13 @@ from demo.browsing import (
     decoded_at_sliders,
     decoded_by_pytorch,
     is_in_sight,
+    tell,
     visit,
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from playwright.sync_api import Page
 
 
@@ -30,6 +33,44 @@ def test_every_shipped_model_is_decoded_in_the_browser_as_pytorch_decodes_it(pag
     for _ in range(5):
         page.click("#zoo-explore >> text=Random")
         assert np.abs(decoded_at_sliders(page) - decoded_by_pytorch(page, name)).max() <= TOLERANCE
+
+
+def test_maps_are_explored_by_the_numbers_that_vary_most(page: Page, demo: str, runs: Path) -> None:
+    visit(page, demo, "explore", "maps")
+    assert page.get_attribute(".zoo-badge", "data-where") == "browser"
+    assert "latent maps 2×4×4" in (page.text_content(".zoo-summary") or "")
+    assert page.locator(".zoo-slider").count() == 32
+    number = int((page.get_attribute(".zoo-slider input", "id") or "").split("-")[-1])
+    channel, row, column = np.unravel_index(number, (2, 4, 4))
+    label = (page.text_content(".zoo-slider label") or "").replace("\N{NO-BREAK SPACE}", " ")
+    assert label == f"Map {channel + 1} ({row + 1}, {column + 1})"
+    for control in ("Random", "From a test image", "Sample the prior", "Reset"):
+        page.click(f"#zoo-explore >> text={control}")
+        assert np.abs(decoded_at_sliders(page) - decoded_by_pytorch(page, runs / "maps")).max() <= TOLERANCE
+    before = decoded_at_sliders(page)
+    page.press(".zoo-slider input", "ArrowRight")
+    after = decoded_at_sliders(page)
+    assert np.abs(after - before).max() > 0
+    assert np.abs(after - decoded_by_pytorch(page, runs / "maps")).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("where", ["browser", "server"])
+def test_a_conditional_model_decodes_as_the_class_that_it_is_told(
+    page: Page, demo: str, runs: Path, where: str
+) -> None:
+    if where == "server":
+        page.route("**/decoder-*.bin", lambda route: route.fulfill(body=b""))
+    visit(page, demo, "explore", "conditional")
+    assert page.get_attribute(".zoo-badge", "data-where") == where
+    assert page.locator("#zoo-told option").all_text_contents() == ["unknown class", "0", "1", "2", "3"]
+    unknown = decoded_at_sliders(page)
+    assert np.abs(unknown - decoded_by_pytorch(page, runs / "conditional")).max() <= TOLERANCE
+    tell(page, "2")
+    told = decoded_at_sliders(page)
+    assert np.abs(told - decoded_by_pytorch(page, runs / "conditional", 2)).max() <= TOLERANCE
+    assert np.abs(told - unknown).max() > 10 * TOLERANCE
+    tell(page, "unknown class")
+    assert np.abs(decoded_at_sliders(page) - unknown).max() <= TOLERANCE
 
 
 @pytest.mark.parametrize(("key", "share"), [("ArrowRight", 0.02), ("ArrowDown", -0.02), ("Shift+ArrowRight", 0.001)])

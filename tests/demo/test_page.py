@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 
 import zoo
 from demo.browsing import (
@@ -21,6 +22,7 @@ from demo.browsing import (
     errors_on,
     held,
     is_in_sight,
+    pixels_of,
     visit,
     wait_for_model,
     wait_for_text,
@@ -29,6 +31,7 @@ from demo.browsing import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from playwright.sync_api import Page, Route
 
@@ -57,6 +60,60 @@ def test_models_with_latents_of_different_sizes_are_switched_between(page: Page,
             page.wait_for_function(f"document.querySelectorAll('.zoo-slider').length === {expected}")
             choose_tab(page, tab)
         assert errors_on(page) == []
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_every_tab_works_for_maps(page: Page, demo: str, tab: str) -> None:
+    visit(page, demo, tab, "maps")
+    page.wait_for_selector(f"#zoo-{tab}:not(:has([aria-busy]))")
+    assert errors_on(page) == []
+
+
+def test_all_tabs_are_drawn_for_the_class_that_is_told(page: Page, demo: str, runs: Path) -> None:
+    visit(page, demo, "reconstruct", "conditional")
+    output = ".zoo-trio figure:nth-child(2) canvas"
+    corner = "#zoo-morph .zoo-corner canvas"
+    unknown = pixels_of(page, output)
+    choose_tab(page, "morph")
+    wait_for_pixels(page, corner, unlike=np.zeros(1))
+    unknown_corner = pixels_of(page, corner)
+    page.select_option("#zoo-told", label="3")
+    wait_for_pixels(page, corner, unlike=unknown_corner)
+    choose_tab(page, "reconstruct")
+    wait_for_pixels(page, output, unlike=unknown)
+    model = zoo.load(runs / "conditional")
+    image = torch.tensor(pixels_of(page, ".zoo-trio canvas"), dtype=torch.float32).view(1, 1, 16, 16) / 255
+    with torch.inference_mode():
+        expected = model.reconstruct(image, torch.tensor([3]))
+    assert np.abs(pixels_of(page, output) - expected.flatten().numpy()).max() <= TOLERANCE
+    choose_tab(page, "compare")
+    page.wait_for_function("document.querySelectorAll('.zoo-compare-images td').length === 32")
+    titles = "document.querySelector('.zoo-compare-images canvas').ariaLabel"
+    before = page.evaluate(titles)
+    page.select_option("#zoo-told", label="0")
+    page.wait_for_selector("#zoo-compare:not(:has([aria-busy]))")
+    assert page.evaluate(titles) == before
+    assert errors_on(page) == []
+
+
+def wait_for_pixels(page: Page, selector: str, unlike: np.ndarray) -> None:
+    """Wait until a picture shows something else."""
+    page.wait_for_function(
+        """([selector, before]) => {
+          const { pixels } = document.querySelector(selector);
+          return pixels && String(Array.from(pixels)) !== String(before);
+        }""",
+        arg=[selector, unlike.tolist()],
+    )
+
+
+def test_the_class_that_is_told_is_kept_for_the_next_conditional_model(page: Page, demo: str) -> None:
+    visit(page, demo, "explore", "conditional")
+    page.select_option("#zoo-told", label="1")
+    choose_model(page, "tiny")
+    assert page.locator("#zoo-told").is_hidden()
+    choose_model(page, "conditional")
+    assert page.input_value("#zoo-told") == "1"
 
 
 def test_ones_own_runs_come_before_the_pretrained_models(opened: Page) -> None:
@@ -216,6 +273,7 @@ RING = """() => {
 def test_the_focus_is_seen_on_every_control(opened: Page, dark_page: Page, demo: str, tab: str) -> None:
     for page in (opened, visit(dark_page, demo)):
         choose_tab(page, tab)
+        page.locator(f"#zoo-{tab} button:visible").first.wait_for()  # Compare's come with the other model
         page.focus("#zoo-model")
         seen = set()
         while (ring := page.evaluate(RING)) and ring[0] not in seen:

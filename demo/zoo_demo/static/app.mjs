@@ -160,7 +160,8 @@ class App {
     this.picker = h("select", { class: "zoo-select", id: "zoo-model", onchange: () => this.attempt(() => this.open(this.picker.value)) });
     this.picker.append(...modelOptions(this.cards));
     this.classes = select([], "", (className) => this.#tell(className), { id: "zoo-told" });
-    this.told = h("div", { class: "zoo-told", hidden: true }, field(t("told"), this.classes));
+    this.told = field(t("told"), this.classes);
+    this.told.hidden = true;
     this.badge = h("span", { class: "zoo-badge" });
     this.summary = h("p", { class: "zoo-summary" });
     this.status = h("p", { class: "zoo-status", role: "status" });
