@@ -27,17 +27,9 @@ CHECKS: list[Check] = []
 IMAGE_SHAPES = ((1, 28, 28), (3, 32, 32), (1, 28, 20), (3, 33, 31))
 OTHER_CHANNELS = ((6, 28, 28), (2, 32, 32))  # a distortion may ask a decoder for more channels than an image has
 SIZES = (3, 1, 16)
+OTHER_SIZES = (2, 4, 8, 32, 64, 128, 256, 512)  # for components that refuse all of SIZES
 LATENT_SHAPES = ((3,), (3, 4, 4), (3, 7, 7), (1,), (16,))
 DATA = DataFacts((1, 8, 8), ("a", "b", "c"), 64)
-
-# The positional arguments that a component is tried with. Of each group, the first that it takes;
-# then the others of the first group.
-_GROUPS: dict[Kind, list[list[Arguments]]] = {
-    "encoder": [[(shape, size) for size in SIZES] for shape in IMAGE_SHAPES],
-    "decoder": [[(latent, shape) for latent in LATENT_SHAPES] for shape in (*IMAGE_SHAPES, *OTHER_CHANNELS)],
-    "objective": [[(size, DATA) for size in SIZES]],
-    "distortion": [[(shape,)] for shape in IMAGE_SHAPES],
-}
 
 
 class Failed(Exception):  # noqa: N818 - a verdict, not an error of ours
@@ -167,13 +159,17 @@ class Subject:
         Raises:
             NotApplicable: There are none, which `takes_images`, `is_objective` or `is_distortion` reports.
         """
-        groups = [[case for case in group if self.takes(*case)] for group in _GROUPS[self.kind]]
-        groups = [group for group in groups if group]
-        taken = [group[0] for group in groups] + [case for group in groups[:1] for case in group[1:]]
+        taken = self._taken(SIZES, LATENT_SHAPES) or self._taken(OTHER_SIZES, tuple((size,) for size in OTHER_SIZES))
         if not any(self.refusal(*case) is None for case in taken):
-            tried = ", ".join(said(*group[0]) for group in _GROUPS[self.kind])
+            tried = ", ".join(said(*group[0]) for group in _groups(self.kind, SIZES, LATENT_SHAPES))
             raise NotApplicable(f"it can be built for nothing that is tried: {tried}")
         return taken
+
+    def _taken(self, sizes: tuple[int, ...], latent_shapes: tuple[tuple[int, ...], ...]) -> list[Arguments]:
+        """Return the first of each group that it takes, then the others of the first such group."""
+        groups = [[c for c in group if self.takes(*c)] for group in _groups(self.kind, sizes, latent_shapes)]
+        groups = [group for group in groups if group]
+        return [group[0] for group in groups] + [case for group in groups[:1] for case in group[1:]]
 
     def build(self, *arguments: Any, seed: int = 0) -> Any:
         """Build an encoder, decoder, objective or distortion with weights drawn from the seed, in eval mode.
@@ -261,6 +257,17 @@ def run_check(check: Check, subject: Subject) -> Outcome:
     except Exception as error:  # whatever a component's own code raises breaks the promise
         message = f"{_one_line(described(error))}; allowed: no exception"
     return Outcome(subject.component, check, result, message, _command(check, subject))
+
+
+def _groups(kind: Kind, sizes: tuple[int, ...], latent_shapes: tuple[tuple[int, ...], ...]) -> list[list[Arguments]]:
+    """Return the positional arguments that a component is tried with; in a group only sizes differ."""
+    groups: dict[Kind, list[list[Arguments]]] = {
+        "encoder": [[(shape, size) for size in sizes] for shape in IMAGE_SHAPES],
+        "decoder": [[(latent, shape) for latent in latent_shapes] for shape in (*IMAGE_SHAPES, *OTHER_CHANNELS)],
+        "objective": [[(size, DATA) for size in sizes]],
+        "distortion": [[(shape,)] for shape in IMAGE_SHAPES],
+    }
+    return groups[kind]
 
 
 def described(error: BaseException) -> str:
