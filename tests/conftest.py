@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from zoo import Run
+from zoo import Component, Run, RunConfig
 from zoo.registry import installed
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch's threads wait for each other badly on a busy machine
@@ -68,6 +68,11 @@ def _contents_of(run: Run) -> dict[str, Any]:
     contents: dict[str, Any] = {str(path.relative_to(run.directory)): path.read_bytes() for path in files}
     history = [{name: value for name, value in row.items() if name not in WALL_CLOCK} for row in run.history]
     return contents | {"metrics.csv": history}
+
+
+def components_of_run(config: RunConfig) -> list[Component]:
+    """Return the components of a run in the order of `RunConfig.parts`."""
+    return [installed().get(kind, part.name) for kind, part in config.parts()]
 
 
 @pytest.fixture(scope="session")

@@ -180,6 +180,11 @@ class Autoencoder(nn.Module):
             or any(type(each).start is not Distortion.start for each in self.distortion.each())
         )
 
+    @property
+    def updates_state(self) -> bool:
+        """Whether the objective updates its state after each optimizer step."""
+        return bool(self.objective.tallies) or type(self.objective).after_step is not Objective.after_step
+
     def after_step(self) -> None:
         """Let the objective update its state, and set its tallies to zero."""
         with torch.no_grad():

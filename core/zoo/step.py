@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from zoo.autoencoder import ADVERSARIAL, Autoencoder, Losses
-from zoo.objective import Objective
 from zoo.parts import Batch
 from zoo.processes import Sum
 
@@ -59,10 +58,9 @@ class Step:
         self.together = together
         self.scaler = scaler
         (self.group,) = optimizer.param_groups
-        self.weights: list[Tensor] = list(self.group["params"])
+        self.weights: list[Tensor] = [weight for weight in self.group["params"] if weight.requires_grad]
         self.players = [self.weights]
         self.tallies = autoencoder.tallies
-        self.has_state = bool(self.tallies) or type(autoencoder.objective).after_step is not Objective.after_step
         self.state: tuple[list[Tensor], ...] = ()  # Adam's means, squares, and numbers of steps
         self.taken = 0  # number of steps
         if optimizer.state:  # the training is resumed
@@ -76,7 +74,7 @@ class Step:
             self._prepare_gradients()
             stepped = self._step()
             self._drop_gradients()
-            if self.has_state:
+            if self.autoencoder.updates_state:
                 self._update_state(stepped)
         return losses
 
@@ -248,7 +246,7 @@ class CompiledStep(Step):
         self.taken += 1
         given = (batch.images, batch.labels, batch.progress, self._rates)
         losses = self._compiled(*given) if self._compiled else self._compile(*given)
-        if self.has_state:
+        if self.autoencoder.updates_state:
             self._update_state(stepped=True)
         # A CUDA graph's next step would write over them.
         return {name: value.clone() for name, value in losses.items()} if batch.images.is_cuda else losses

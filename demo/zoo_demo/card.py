@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from zoo.config import ComponentConfig, RunConfig, flag_of
+from zoo.config import RunConfig, flag_of, sum_text
 from zoo.errors import ZooError
 from zoo.options import REQUIRED, options_of
-from zoo.specs import KINDS
+from zoo.specs import KINDS, Kind
 
 if TYPE_CHECKING:
     from zoo.checkpoint import Checkpoint
+    from zoo.registry import Component
 
 Card = dict[str, Any]
 
@@ -47,10 +48,11 @@ def card_of(id_: str, source: Source, checkpoint: Checkpoint) -> Card:
     """Return what a checkpoint says about its model, as JSON values."""
     metadata = checkpoint.metadata
     config = metadata.config
-    settings = config.model_dump(mode="json")
-    components = {
-        kind: metadata.components[kind].model_dump() | {"options": settings.pop(kind)["options"]} for kind in KINDS
-    }
+    parts = [part.model_dump(mode="json") for _, part in config.parts()]
+    components = [
+        record.model_dump() | {name: value for name, value in part.items() if name != "name"}
+        for record, part in zip(metadata.components, parts, strict=True)
+    ]
     card = {
         "id": id_,
         "title": source.title,
@@ -61,7 +63,7 @@ def card_of(id_: str, source: Source, checkpoint: Checkpoint) -> Card:
         "test_metrics": metadata.test_metrics,
         "epoch": metadata.epoch,
         "versions": metadata.versions,
-        "settings": settings,
+        "settings": config.model_dump(mode="json", exclude=set(KINDS)),
         "command": source.command or _command(checkpoint),
         "history": metadata.history and [record.model_dump() for record in metadata.history],
         "sha256": _sha256(checkpoint.path),
@@ -85,28 +87,37 @@ def _command(checkpoint: Checkpoint) -> str:
     words = ["zoo", "train"]
     for name, field in RunConfig.model_fields.items():
         value = getattr(config, name)
-        if isinstance(value, ComponentConfig):
-            words += [flag_of(name), value.name, *_assignments(checkpoint, name)]
+        if name in KINDS:
+            words += [flag_of(name), sum_text(value) if name == "distortion" else value.name]
+            words += _assignments(checkpoint, name)
         elif isinstance(value, bool):
             words += [flag_of(name)] * value
         elif value != field.default:
-            words += [flag_of(name), str(value)]
+            words += [flag_of(name), _option_text(value)]
     return shlex.join(words)
 
 
-def _assignments(checkpoint: Checkpoint, kind: Any) -> Iterable[str]:
-    """Yield `--set KIND.OPTION=VALUE` for each option that is not the default."""
-    defaults = {}
+def _assignments(checkpoint: Checkpoint, kind: Kind) -> Iterable[str]:
+    """Yield `--set KIND.OPTION=VALUE` for each option that is not the default; a distortion's are set by its name."""
+    parts = [part for each, part in checkpoint.metadata.config.parts() if each == kind]
+    defaults: list[dict[str, Any]] = [{} for _ in parts]
     with contextlib.suppress(ZooError):  # without its plugin nobody knows them
-        options = options_of(checkpoint.component(kind).load())
-        defaults = {option.name: option.to_json(option.default) for option in options if option.default is not REQUIRED}
-    for name, value in checkpoint.metadata.config.component(kind).options.items():
-        if name not in defaults or value != defaults[name]:
-            yield from ("--set", f"{kind}.{name}={_option_text(value)}")
+        defaults = [_defaults(component) for component in checkpoint.components(kind)]
+    for part, usual in zip(parts, defaults, strict=True):
+        owner = f"{kind}.{part.name}" if kind == "distortion" else kind
+        for name, value in part.options.items():
+            if name not in usual or value != usual[name]:
+                yield from ("--set", f"{owner}.{name}={_option_text(value)}")
+
+
+def _defaults(component: Component) -> dict[str, Any]:
+    """Return the default of each option that has one, as JSON values."""
+    options = options_of(component.load())
+    return {option.name: option.to_json(option.default) for option in options if option.default is not REQUIRED}
 
 
 def _option_text(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ",".join(map(_option_text, value))
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 

@@ -183,9 +183,9 @@ def _read(source: Source) -> Checkpoint:
     from zoo.checkpoint import read
 
     checkpoint = read(source.path)
-    parts: tuple[Kind, ...] = ("encoder", "decoder", "objective")
+    parts: tuple[Kind, ...] = ("encoder", "decoder", "objective", "distortion")
     for kind in parts:
-        checkpoint.component(kind)
+        checkpoint.components(kind)
     return checkpoint
 
 

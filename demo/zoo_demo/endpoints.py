@@ -20,13 +20,14 @@ from zoo_demo.safety import RefusedError
 from zoo_demo.service import Service, require_count, require_finite
 
 if TYPE_CHECKING:
-    from zoo_demo.model import Floats, Model
+    from zoo_demo.model import Floats, Labels, Model
 
 T = TypeVar("T")
 
 # Gradio reads the signatures at run time: the annotations must be types, not text.
-Latents = list[list[float]]
+Latents = list[list[Any]]  # as deep as the model's latent shape
 Images = list[list[list[list[float]]]]
+MaybeLabels = list[int] | None
 
 
 def add_endpoints(service: Service) -> None:
@@ -42,7 +43,7 @@ def add_endpoints(service: Service) -> None:
         """Encode images into latents.
 
         Images are N × C × H × W numbers in [0, 1], at most 256 of them, in nested lists. Latents
-        are N × latent_dim numbers.
+        are N × D numbers, or N × D × h × w where they are maps.
 
         Args:
             model: A model's id, e.g. "mnist-mlp"; the page's list of models has them.
@@ -59,15 +60,18 @@ def add_endpoints(service: Service) -> None:
         encoded: Latents = await run(work)
         return encoded
 
-    async def decode(model: str, latents: Latents) -> Images:
+    async def decode(model: str, latents: Latents, labels: MaybeLabels = None) -> Images:
         """Decode latents into images.
 
-        Latents are N × latent_dim finite numbers, at most 512 of them, in nested lists. Images are
+        Latents are N × D finite numbers, or N × D × h × w where they are maps, at most 512 of them,
+        in nested lists. Labels are the N numbers of the classes that a conditional model is told;
+        the number of its classes means unknown, and without labels all are. Images are
         N × C × H × W numbers in [0, 1], as `encode` takes them.
 
         Args:
             model: A model's id.
-            latents: N × latent_dim.
+            latents: N × D, or N × D × h × w.
+            labels: N, or none.
 
         Raises:
             gr.Error: With one line that says what is wrong.
@@ -75,22 +79,24 @@ def add_endpoints(service: Service) -> None:
 
         def work() -> Any:
             opened = service.catalogue.model(str(model))
-            return _pixels(opened.decode(_latents(opened, latents)))
+            given = _latents(opened, latents)
+            return _pixels(opened.decode(given, _labels(labels, len(given))))
 
         decoded: Images = await run(work)
         return decoded
 
-    async def reconstruct(model: str, images: Images) -> dict[str, Any]:
+    async def reconstruct(model: str, images: Images, labels: MaybeLabels = None) -> dict[str, Any]:
         """Encode images and decode their latents.
 
-        Images are N × C × H × W numbers in [0, 1], at most 256 of them, in nested lists. The answer
-        holds "reconstructions", N × C × H × W numbers in [0, 1], "latents", N × latent_dim numbers,
-        and "mse", N numbers: the mean squared error of each image over its pixels, of what the
-        decoder gives before it is clamped to [0, 1].
+        Images are N × C × H × W numbers in [0, 1], at most 256 of them, in nested lists; labels are
+        those of `decode`. The answer holds "reconstructions", N × C × H × W numbers in [0, 1],
+        "latents", as `encode` gives them, and "mse", N numbers: the mean squared error of each image
+        over its pixels, of what the model gives before it is clamped to [0, 1].
 
         Args:
             model: A model's id.
             images: N × C × H × W.
+            labels: N, or none.
 
         Raises:
             gr.Error: With one line that says what is wrong.
@@ -98,7 +104,8 @@ def add_endpoints(service: Service) -> None:
 
         def work() -> dict[str, Any]:
             opened = service.catalogue.model(str(model))
-            latents, errors, reconstructions = opened.reconstruct(_images(opened, images))
+            given = _images(opened, images)
+            latents, errors, reconstructions = opened.reconstruct(given, _labels(labels, len(given)))
             return {
                 "reconstructions": _pixels(reconstructions),
                 "latents": _numbers(latents),
@@ -119,9 +126,18 @@ def _images(model: "Model", given: Any) -> "Floats":
 
 
 def _latents(model: "Model", given: Any) -> "Floats":
-    latents = _array(given, (model.latent_dim,), model.most_latents, "latents")
+    latents = _array(given, model.latent_shape, model.most_latents, "latents")
     require_finite(latents)
     return latents
+
+
+def _labels(given: Any, count: int) -> "Labels | None":
+    if given is None:
+        return None
+    are_numbers = isinstance(given, list) and all(type(label) is int and 0 <= label < 2**31 for label in given)
+    if not are_numbers or len(given) != count:
+        raise RefusedError(400, f"labels must be a list of the numbers of {count} classes, one for each image.")
+    return np.array(given, dtype=np.int64)
 
 
 def _array(given: Any, shape: tuple[int, ...], most: int, what: str) -> "Floats":

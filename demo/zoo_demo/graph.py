@@ -1,8 +1,10 @@
-"""A decoder as a plan for the browser's engine, static/engine.mjs; or why it cannot be one.
+"""`Autoencoder.decode` as a plan for the browser's engine, static/engine.mjs; or why it cannot be one.
 
-The decoder is run once on one latent, and torch's own operations are noted as they happen, below all modules and
-functions: how the decoder is written does not matter. What does not depend on the latent is a constant. Operations that
+It is run once on one latent, and torch's own operations are noted as they happen, below all modules and functions: how a
+decoder and a distortion are written does not matter. What does not depend on the input is a constant. Operations that
 only move numbers, such as a transposition, are run on the numbers' indices: that says where each number comes from.
+
+The engine's input is flat: the numbers of the latent, and for a conditional model those of its one-hot class.
 """
 
 from __future__ import annotations
@@ -11,18 +13,19 @@ import copy
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functionalize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from zoo.autoencoder import Autoencoder
 from zoo.errors import printable
+from zoo.parts import Conditioning
 from zoo_demo.operations import MOVES, OPERATIONS, SHAPE_ONLY, Call, Node, NotForTheBrowser, constant, move
 
 __all__ = ["NotForTheBrowser", "Plan", "plan"]
@@ -48,20 +51,23 @@ class Plan:
 
 
 def plan(autoencoder: Autoencoder) -> Plan:
-    """Return the plan of an autoencoder's decoder in eval mode; the autoencoder is left as it was.
+    """Return the plan of an autoencoder's `decode` in eval mode; the autoencoder is left as it was.
 
     Raises:
         NotForTheBrowser: The decoder has an operation that the engine does not know, or is too large for it.
     """
     _check_bytes(sum(tensor.nbytes for tensor in autoencoder.decoder.state_dict().values()))
-    decoder = copy.deepcopy(autoencoder.decoder).to("cpu", torch.float32).eval()
-    latents = torch.randn(2, autoencoder.latent_dim, generator=torch.Generator().manual_seed(0))
+    model = copy.deepcopy(autoencoder).to("cpu", torch.float32).eval()
+    latents = torch.randn(2, *model.latent_shape, generator=torch.Generator().manual_seed(0))
     latents[1] *= 3  # far out
+    labels = torch.tensor([0, len(model.classes)]) if model.classes else None  # a class, and unknown
+    inputs = _inputs(latents, labels, len(model.classes))
     try:
         with torch.no_grad():
-            images = decoder(latents)
-            alone = torch.cat([decoder(latent) for latent in torch.split(latents, 1)])
-            output = _trace(decoder, latents[:1])
+            images = model.decode(latents, labels)
+            given = [latents] if labels is None else [latents, labels]
+            alone = torch.cat([model.decode(*one) for one in zip(*(torch.split(each, 1) for each in given), strict=True)])
+            output = _trace(_of_flat_inputs(model), inputs[:1])
     except NotForTheBrowser:
         raise
     except Exception as error:
@@ -70,32 +76,63 @@ def plan(autoencoder: Autoencoder) -> Plan:
         raise NotForTheBrowser("it gives numbers that are not finite")
     if (images - alone).abs().max() > LARGEST_ERROR:
         raise NotForTheBrowser("an image depends on the others in its batch")
-    return _written(output, autoencoder, latents, images)
+    return _written(output, model, inputs, images)
 
 
-def _trace(decoder: nn.Module, latent: Tensor) -> Node:
-    """Return the node of the image that a decoder makes of a latent `(1, d)`."""
-    tracer = _Tracer(latent)
+class _GivenClass(Conditioning):
+    """Appends the one-hot class that it was given last, which so becomes an input of the plan."""
+
+    one_hot: Tensor  # (N, K + 1)
+
+    def append(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        planes = self.one_hot.view(*self.one_hot.shape, *[1] * (latents.dim() - 2))
+        return torch.cat([latents, planes.expand(-1, -1, *latents.shape[2:])], dim=1)
+
+
+def _inputs(latents: Tensor, labels: Tensor | None, classes: int) -> Tensor:
+    """Return flat inputs: latents, each with its one-hot class where there are labels."""
+    if labels is None:
+        return latents.flatten(1)
+    return torch.cat([latents.flatten(1), torch.eye(classes + 1)[labels]], dim=1)
+
+
+def _of_flat_inputs(model: Autoencoder) -> Callable[[Tensor], Tensor]:
+    """Return a model's `decode` as a function of flat inputs; a conditional model is changed by it."""
+    size = math.prod(model.latent_shape)
+    given = _GivenClass(len(model.classes))
+    if model.conditioning:
+        model.conditioning = given
+
+    def decode(inputs: Tensor) -> Tensor:
+        given.one_hot = inputs[:, size:]
+        return model.decode(inputs[:, :size].view(-1, *model.latent_shape))
+
+    return decode
+
+
+def _trace(decode: Callable[[Tensor], Tensor], inputs: Tensor) -> Node:
+    """Return the node of the image that is made of inputs `(1, n)`."""
+    tracer = _Tracer(inputs)
     with tracer:
-        image = functionalize(decoder)(latent)  # what is changed in place becomes a new tensor
+        image = functionalize(decode)(inputs)  # what is changed in place becomes a new tensor
     return tracer.node(image)
 
 
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operation of torch, and keeps the node of each tensor that depends on the latent."""
+    """Sees every operation of torch, and keeps the node of each tensor that depends on the inputs."""
 
-    def __init__(self, latent: Tensor) -> None:
+    def __init__(self, inputs: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._nodes = {id(latent): Node(tuple(latent.shape))}
+        self._nodes = {id(inputs): Node(tuple(inputs.shape))}
         self._unusable: set[int] = set()
-        self._kept = [latent]  # while a tensor lives, no other has its id
+        self._kept = [inputs]  # while a tensor lives, no other has its id
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # nothing is compiled here, and to import dynamo takes seconds
 
     def node(self, value: Tensor | float) -> Node:
-        """Return the node of a tensor or a number: a constant where it does not depend on the latent."""
+        """Return the node of a tensor or a number: a constant where it does not depend on the inputs."""
         tensor = value if isinstance(value, Tensor) else torch.tensor(float(value))
         return self._nodes.get(id(tensor)) or constant(tensor)
 
@@ -141,18 +178,18 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return move(moved, *(self.node(tensor) for tensor in tensors if tensor.is_floating_point()))
 
 
-def _written(output: Node, autoencoder: Autoencoder, latents: Tensor, images: Tensor) -> Plan:
-    """Return the plan that gives a node, with latents and their images to compare with."""
+def _written(output: Node, model: Autoencoder, inputs: Tensor, images: Tensor) -> Plan:
+    """Return the plan that gives a node, with inputs and their images to compare with."""
     nodes = _in_sequence(output)
     operations = sum(map(_cost, nodes))
     if operations > MOST_OPERATIONS:
         raise NotForTheBrowser(
             f"an image takes {operations:,} operations; above {MOST_OPERATIONS:,} the server is faster"
         )
-    reference = [constant(latents), constant(images)]
+    reference = [constant(inputs), constant(images)]
     constants = [node for node in nodes if node.data is not None] + reference
     steps = [node for node in nodes if node.operation]
-    number = {node: i for i, node in enumerate(constants + steps, start=1)}  # 0 is the latent
+    number = {node: i for i, node in enumerate(constants + steps, start=1)}  # 0 is the input
     contents: dict[bytes, int] = {}  # each once, and where it starts
     end = 0
     entries = []
@@ -166,9 +203,10 @@ def _written(output: Node, autoencoder: Autoencoder, latents: Tensor, images: Te
         entries.append({"type": str(array.dtype), "offset": contents[content], "shape": list(node.shape)})
     _check_bytes(end)
     document = {
-        "format": 1,
-        "latent_dim": autoencoder.latent_dim,
-        "image_shape": list(autoencoder.image_shape),
+        "format": 2,
+        "latent_shape": list(model.latent_shape),
+        "classes": len(model.classes),
+        "image_shape": list(model.image_shape),
         "bytes": end,
         "constants": entries,
         "steps": [

@@ -23,7 +23,7 @@ class NotForTheBrowser(Exception):  # noqa: N818 - an answer, not a failure
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A value of the plan: the latent, a constant (`data`), or what an operation gives."""
+    """A value of the plan: the input, a constant (`data`), or what an operation gives."""
 
     shape: Shape
     operation: str = ""
@@ -55,7 +55,7 @@ class Call:
 
 
 def constant(tensor: Tensor) -> Node:
-    """Return the node of a tensor that does not depend on the latent, as float32."""
+    """Return the node of a tensor that does not depend on the input, as float32."""
     return Node(tuple(tensor.shape), data=tensor.detach().to(torch.float32).clone())
 
 
@@ -289,7 +289,7 @@ OPERATIONS: dict[str, Callable[[Call], Node]] = {
 
 # Operations whose results hold the numbers of their tensors, or zeros.
 MOVES = {
-    "_to_copy", "_unsafe_view", "_upsample_nearest_exact2d", "cat", "channel_shuffle", "clone", "copy", "detach",
+    "_to_copy", "_unsafe_view", "_upsample_nearest_exact2d", "alias", "cat", "channel_shuffle", "clone", "copy", "detach",
     "expand", "flip", "index", "index_select", "permute", "pixel_shuffle", "pixel_unshuffle", "reflection_pad2d",
     "repeat", "replication_pad2d", "roll", "select", "select_scatter", "slice", "slice_scatter", "split",
     "split_with_sizes", "squeeze", "stack", "t", "transpose", "unbind", "unsqueeze", "upsample_nearest2d", "view",

@@ -40,6 +40,7 @@ _STATIC = Path(__file__).with_name("static")
 _NOT_KEPT = {"cache-control": "no-store"}
 _TYPES = {".mjs": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
+Label = Annotated[int | None, Query(ge=0, le=1_000_000)]
 Count = Annotated[int, Query(ge=1, le=MOST_SAMPLES)]
 Side = Annotated[int, Query(ge=1, le=65_536)]
 Scale = Annotated[int, Query(ge=1, le=64)]
@@ -85,14 +86,14 @@ def add_routes(app: FastAPI, service: Service) -> None:
         return _arrays(await measuring.run(lambda: _test_images(service, catalogue.model(id_), index)))
 
     @app.post("/zoo/models/{id_}/reconstruct")
-    async def reconstruct(request: Request, id_: str) -> Response:
+    async def reconstruct(request: Request, id_: str, label: Label = None) -> Response:
         body = await request.body()
-        return _arrays(*await computing.run(lambda: _reconstruct(catalogue.model(id_), body)))
+        return _arrays(*await computing.run(lambda: _reconstruct(catalogue.model(id_), body, label)))
 
     @app.post("/zoo/models/{id_}/decode")
-    async def decode(request: Request, id_: str) -> Response:
+    async def decode(request: Request, id_: str, label: Label = None) -> Response:
         body = await request.body()
-        return _arrays(await computing.run(lambda: _decode(catalogue.model(id_), body)))
+        return _arrays(await computing.run(lambda: _decode(catalogue.model(id_), body, label)))
 
     @app.get("/zoo/models/{id_}/sample")
     async def sample(id_: str, count: Count) -> Response:
@@ -170,6 +171,8 @@ def _details(model: Model) -> dict[str, Any]:
             "weights": f"{address}{plan.hash}.bin",
         }
     return model.card | {
+        "latent_shape": model.latent_shape,
+        "classes": model.checkpoint.metadata.data.classes,
         "has_prior": model.has_prior,
         "parameters": model.parameters,
         "decoder": decoder,
@@ -180,7 +183,7 @@ def _details(model: Model) -> dict[str, Any]:
 
 def _dataset(model: Model) -> dict[str, str | None]:
     """Return what the dataset's plugin says about it; without the plugin only its name is known."""
-    record = model.checkpoint.metadata.components["dataset"]
+    record = model.dataset
     spec = None
     if installed().has("dataset", name := f"{record.distribution}:{record.name}"):
         spec = installed().get("dataset", name).spec
@@ -199,7 +202,7 @@ def _space(service: Service, model: Model) -> dict[str, Any]:
     try:
         return service.spaces.of(model).summary
     except NoDatasetError as error:
-        return unmeasured(model.latent_dim, error.detail)
+        return unmeasured(model.latent_size, error.detail)
 
 
 def _test_images(service: Service, model: Model, index: str) -> NDArray[np.uint8]:
@@ -210,15 +213,20 @@ def _test_images(service: Service, model: Model, index: str) -> NDArray[np.uint8
     return service.spaces.test_images(model, indices)
 
 
-def _reconstruct(model: Model, body: bytes) -> tuple[NDArray[np.float32], ...]:
+def _reconstruct(model: Model, body: bytes, label: int | None) -> tuple[NDArray[np.float32], ...]:
     images = _rows(body, "u1", model.image_shape, model.most_images, "images")
-    return model.reconstruct(np.divide(images, 255, dtype=np.float32))
+    return model.reconstruct(np.divide(images, 255, dtype=np.float32), _labels(label, len(images)))
 
 
-def _decode(model: Model, body: bytes) -> NDArray[np.float32]:
-    latents = _rows(body, "<f4", (model.latent_dim,), model.most_latents, "latents").astype(np.float32)
+def _decode(model: Model, body: bytes, label: int | None) -> NDArray[np.float32]:
+    latents = _rows(body, "<f4", model.latent_shape, model.most_latents, "latents").astype(np.float32)
     require_finite(latents)
-    return model.decode(latents)
+    return model.decode(latents, _labels(label, len(latents)))
+
+
+def _labels(label: int | None, count: int) -> NDArray[np.int64] | None:
+    """Return the label of each of so many images or latents; None where no class is told."""
+    return None if label is None else np.full(count, label, dtype=np.int64)
 
 
 def _gif(body: bytes, shape: tuple[int, int, int], scale: int, milliseconds: int) -> bytes:

@@ -2,7 +2,10 @@
 
 The map and the sliders show the test split. The threshold above which an image counts as unusual
 comes from the validation images, cut off the training split exactly as training cut them: they
-took no part in fitting the weights, and the test split stays what it is for.
+took no part in fitting the weights, and the test split stays what it is for. A conditional model is
+told no class, as in `zoo eval`.
+
+Latents are flat here and on the page: of maps `(D, h, w)` the D·h·w numbers in C order.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from zoo_demo.safety import RefusedError
 MAX_POINTS = 10_000
 MAX_NUMBERS = 2_000_000  # latents times their size: 8 MB
 MAX_LABELS = 50
+MAX_SLIDERS = 64
 BATCH = 1024
 QUANTILE = 0.95
 SPACES_KEPT = 8
@@ -43,7 +47,7 @@ class Space:
 
     Attributes:
         summary: Everything but the points, as JSON values.
-        latents: `(n, latent_dim)` of the first test images.
+        latents: `(n, latent_size)` of the first test images, flat.
         errors: `(n,)`, the mean squared error of each.
         labels: `(n,)`.
     """
@@ -83,19 +87,20 @@ class Spaces:
         return chosen
 
     def _test_split(self, model: Model) -> ImageDataset:
-        record = model.checkpoint.metadata.components["dataset"]
+        record = model.dataset
         options = json.dumps(model.checkpoint.metadata.config.dataset.options, sort_keys=True)
         return self._test_splits.get((record.distribution, record.name, options), lambda: _split(model, "test"))
 
 
-def unmeasured(latent_dim: int, why: str) -> dict[str, Any]:
+def unmeasured(latent_size: int, why: str) -> dict[str, Any]:
     """Return what stands in for a summary where nothing could be measured: the range of a unit Gaussian."""
-    dims = [{"low": -3.0, "high": 3.0, "median": 0.0, "std": 1.0} for _ in range(latent_dim)]
-    return {"available": False, "why": why, "dims": dims, "order": list(range(latent_dim)), "labels": []}
+    dims = [{"low": -3.0, "high": 3.0, "median": 0.0, "std": 1.0} for _ in range(latent_size)]
+    order = list(range(min(latent_size, MAX_SLIDERS)))
+    return {"available": False, "why": why, "dims": dims, "order": order, "labels": []}
 
 
 def _measure(model: Model, test: ImageDataset) -> Space:
-    count = min(len(test), MAX_POINTS, max(1, MAX_NUMBERS // model.latent_dim))
+    count = min(len(test), MAX_POINTS, max(1, MAX_NUMBERS // model.latent_size))
     latents, errors = _encode(model, test, np.arange(count))
     labels = test.labels[:count].numpy()
     validation_errors = _validation_errors(model)
@@ -121,12 +126,12 @@ def _measure(model: Model, test: ImageDataset) -> Space:
 
 
 def _encode(model: Model, images: ImageDataset, indices: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Return the latents `(N, latent_dim)` and mean squared errors `(N,)` of the images of these numbers."""
+    """Return the flat latents `(N, latent_size)` and mean squared errors `(N,)` of the images of these numbers."""
     latents, errors = [], []
     for start in range(0, len(indices), BATCH):
         pixels = images.images[torch.from_numpy(indices[start : start + BATCH])]
         batch_latents, batch_errors, _ = model.reconstruct(to_float(pixels).numpy())
-        latents.append(batch_latents)
+        latents.append(batch_latents.reshape(len(pixels), -1))
         errors.append(batch_errors)
     return np.concatenate(latents), np.concatenate(errors)
 
@@ -156,14 +161,14 @@ def _split(model: Model, name: str) -> ImageDataset:
 
 
 def _dimensions(latents: Floats) -> dict[str, Any]:
-    """Return the range of each dimension, and the dimensions by how much they vary."""
+    """Return the range of each dimension, and those that vary most, the widest first: they have sliders."""
     low, median, high = np.quantile(latents, [0.01, 0.5, 0.99], axis=0)
     still = high <= low  # a slider needs some way to go
     low, high = np.where(still, low - 0.5, low), np.where(still, high + 0.5, high)
     std = latents.std(axis=0)
     names = ("low", "high", "median", "std")
     rows = np.stack([low, high, median, std], axis=1).tolist()
-    order = np.argsort(-std, kind="stable").tolist()
+    order = np.argsort(-std, kind="stable")[:MAX_SLIDERS].tolist()
     return {"dims": [dict(zip(names, row, strict=True)) for row in rows], "order": order}
 
 
@@ -174,7 +179,7 @@ def _principal_components(latents: Floats) -> dict[str, Any]:
     there are fewer than two components, the rest is zero.
     """
     mean = latents.mean(axis=0, dtype=np.float64)
-    _, singular, axes = np.linalg.svd(latents - mean, full_matrices=False)  # (k,), (k, latent_dim)
+    _, singular, axes = np.linalg.svd(latents - mean, full_matrices=False)  # (k,), (k, latent_size)
     components, variance = np.zeros((2, latents.shape[1])), np.zeros(2)
     found = min(2, len(singular))
     components[:found], variance[:found] = axes[:found], singular[:found] ** 2 / len(latents)

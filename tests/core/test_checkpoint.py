@@ -23,13 +23,16 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo
-from conftest import write_distribution
-from zoo import Autoencoder, CheckpointError, MissingComponentError, checkpoint, tensor_file
+from conftest import components_of_run, write_distribution
+from zoo import Autoencoder, CheckpointError, DataFacts, MissingComponentError, checkpoint, tensor_file
 from zoo.autoencoder import build
+from zoo.config import components_of
 from zoo.registry import Component
 from zoo.specs import KINDS
 
 IMAGE_SHAPE = (1, 16, 16)
+DATA = DataFacts(IMAGE_SHAPE, ("0", "1", "2", "3"), 576)
+ENCODER, DATASET = 0, 4  # places among the components of a record
 HOSTILE = "evil\n\x1b[31mred\u202e\x00"
 Edit = Callable[[Any], None]
 
@@ -41,19 +44,19 @@ def config() -> zoo.RunConfig:
 
 
 @pytest.fixture(scope="module")
-def components(config: zoo.RunConfig) -> dict[Any, Component]:
-    return {kind: zoo.installed().get(kind, config.component(kind).name) for kind in KINDS}
+def components(config: zoo.RunConfig) -> list[Component]:
+    return components_of_run(config)
 
 
 @pytest.fixture(scope="module")
-def metadata(config: zoo.RunConfig, components: dict[Any, Component]) -> checkpoint.Metadata:
-    return checkpoint.new_metadata(config, components, IMAGE_SHAPE, epoch=3)
+def metadata(config: zoo.RunConfig, components: list[Component]) -> checkpoint.Metadata:
+    return checkpoint.new_metadata(config, components, DATA, epoch=3)
 
 
 @pytest.fixture
-def model(config: zoo.RunConfig, components: dict[Any, Component]) -> Autoencoder:
+def model(config: zoo.RunConfig, components: list[Component]) -> Autoencoder:
     """A model whose weights are not those that its seed gives."""
-    model = build(config, components, IMAGE_SHAPE)
+    model = build(config, components_of(config), DATA)
     generator = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1, generator=generator)
@@ -121,8 +124,13 @@ def forge(path: Path, *, metadata: Edit = lambda _: None, tensors: Edit = lambda
 
 
 def row(epoch: int) -> dict[str, float]:
-    """Return what a history holds of an epoch."""
-    return {"epoch": epoch, "train_loss": 0.5 / epoch, "val_loss": 0.6 / epoch, "lr": 0.01}
+    """Return a row of metrics.csv."""
+    return {"epoch": epoch, "train_loss": 0.5 / epoch, "val_loss": 0.6 / epoch, "lr": 0.01, "seconds": 2.0}
+
+
+def record(epoch: int) -> dict[str, Any]:
+    """Return what a history holds of that row."""
+    return {"epoch": epoch, "losses": {"train_loss": 0.5 / epoch, "val_loss": 0.6 / epoch}, "lr": 0.01}
 
 
 def put(*keys: Any, value: Any) -> Edit:
@@ -206,10 +214,11 @@ def test_loading_leaves_the_gpus_random_state_alone(saved: Path) -> None:
 def test_metadata_says_all_that_rebuilds_the_model(saved: Path, config: zoo.RunConfig) -> None:
     metadata = checkpoint.read(saved).metadata
     version = metadata.versions["autoencoder-zoo"]
-    records = {kind: (c.name, c.distribution, c.version) for kind, c in metadata.components.items()}
+    records = {c.kind: (c.name, c.distribution, c.version) for c in metadata.components}
     assert metadata.config == config
     assert metadata.config.encoder.options == {"hidden": [8]}
     assert metadata.image_shape == IMAGE_SHAPE
+    assert metadata.data.facts == DATA
     assert metadata.value_range == (0.0, 1.0)
     assert metadata.epoch == 3
     assert metadata.versions["torch"] == torch.__version__
@@ -217,6 +226,7 @@ def test_metadata_says_all_that_rebuilds_the_model(saved: Path, config: zoo.RunC
         "encoder": ("mlp", "autoencoder-zoo", version),
         "decoder": ("mlp", "autoencoder-zoo", version),
         "objective": ("vae", "autoencoder-zoo", version),
+        "distortion": ("mse", "autoencoder-zoo", version),
         "dataset": ("tiny", "zoo-tiny", "1.0"),
     }
 
@@ -233,15 +243,16 @@ def test_the_history_comes_back(tmp_path: Path, model: Autoencoder, metadata: ch
     path = tmp_path / "model.safetensors"
     history = checkpoint.history_of([row(1), row(2)])
     checkpoint.save(path, model, metadata.model_copy(update={"history": history}))
-    assert [dict(epoch) for epoch in checkpoint.read(path).metadata.history or ()] == [row(1), row(2)]
+    assert [dict(epoch) for epoch in checkpoint.read(path).metadata.history or ()] == [record(1), record(2)]
 
 
 def test_a_checkpoint_without_a_history_says_so(saved: Path) -> None:
     assert checkpoint.read(forge(saved, metadata=lambda record: record.pop("history"))).metadata.history is None
 
 
-def test_a_history_keeps_the_columns_that_every_run_has() -> None:
-    assert checkpoint.history_of([row(1) | {"train_kl": 0.1, "seconds": 2.0}]) == checkpoint.history_of([row(1)])
+def test_a_history_keeps_every_part_of_the_loss() -> None:
+    (epoch,) = checkpoint.history_of([row(1) | {"train_rate": 0.1, "val_rate": 0.2}])
+    assert epoch.losses == {"train_loss": 0.5, "train_rate": 0.1, "val_loss": 0.6, "val_rate": 0.2}
 
 
 @pytest.mark.parametrize("epochs", [1, 10_000, 10_001, 25_000])
@@ -252,12 +263,17 @@ def test_a_long_history_is_thinned_evenly_and_keeps_its_end(epochs: int) -> None
     assert len({after - before for before, after in itertools.pairwise(kept)}) <= 1
 
 
+@pytest.mark.parametrize(
+    "losses",
+    [["train_loss", "val_loss"], [f"train_{'x' * 20}_{number}" for number in range(checkpoint.MAX_LOSSES)]],
+    ids=["two losses", "very many losses"],
+)
 def test_the_longest_history_fits_into_a_file(
-    tmp_path: Path, model: Autoencoder, metadata: checkpoint.Metadata
+    losses: list[str], tmp_path: Path, model: Autoencoder, metadata: checkpoint.Metadata
 ) -> None:
     path = tmp_path / "model.safetensors"
-    long = row(10**6) | {"train_loss": -1 / 3 * 1e-300, "val_loss": -2 / 3 * 1e-300, "lr": 1 / 3 * 1e-300}
-    history = checkpoint.history_of([long] * checkpoint.MAX_HISTORY)
+    long = dict.fromkeys(losses, -1 / 3 * 1e-300)
+    history = checkpoint.history_of([row(10**6) | long] * checkpoint.MAX_HISTORY)
     checkpoint.save(path, model, metadata.model_copy(update={"history": history}))
     assert checkpoint.read(path).metadata.history == history
 
@@ -283,8 +299,7 @@ def test_tied_weights_come_back(tmp_path: Path, model: Autoencoder, metadata: ch
 
 
 def test_a_model_loads_where_its_dataset_is_not_installed(saved: Path, images: Tensor) -> None:
-    record = {"name": "tiny", "distribution": "zoo-gone", "version": "1.0"}
-    forge(saved, metadata=put("components", "dataset", value=record))
+    forge(saved, metadata=put("components", DATASET, "distribution", value="zoo-gone"))
     assert zoo.load(saved).encode(images).shape == (4, 3)
 
 
@@ -300,7 +315,7 @@ def test_a_path_that_exists_goes_before_a_models_name(
 ) -> None:
     (saved if form == "file" else saved.parent).rename(tmp_path / "mnist-mlp")
     monkeypatch.chdir(tmp_path)
-    assert checkpoint.read("mnist-mlp").metadata.components["dataset"].name == "tiny"
+    assert checkpoint.read("mnist-mlp").metadata.components[DATASET].name == "tiny"
 
 
 def test_a_link_to_nowhere_goes_before_a_models_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -564,7 +579,7 @@ def test_weights_of_a_type_that_safetensors_cannot_give_are_refused(saved: Path)
 
 
 def _largest_of_all(record: Any) -> None:
-    record["image_shape"] = [65_536] * 3
+    record["data"]["image_shape"] = [65_536] * 3
     record["config"]["latent_dim"] = 4096
     record["config"]["encoder"]["options"]["hidden"] = []
 
@@ -575,8 +590,8 @@ def _largest_of_all(record: Any) -> None:
         put("config", "encoder", "options", "hidden", value=[10**9]),
         put("config", "encoder", "options", "hidden", value=[8] * 1000),
         put("config", "latent_dim", value=10**9),
-        put("image_shape", value=[65_536] * 3),
-        put("image_shape", value=[10**9] * 3),
+        put("data", "image_shape", value=[65_536] * 3),
+        put("data", "image_shape", value=[10**9] * 3),
         _largest_of_all,
     ],
     ids=["wide layer", "many layers", "latent", "large images", "huge images", "all at once"],
@@ -586,7 +601,7 @@ def test_a_config_bomb_is_refused(saved: Path, edit: Edit) -> None:
 
 
 def test_weights_are_compared_with_the_config_before_anything_is_allocated(saved: Path) -> None:
-    forge(saved, metadata=put("image_shape", value=[1, 1024, 1024]))
+    forge(saved, metadata=put("data", "image_shape", value=[1, 1024, 1024]))
     with LargestTensor() as largest:
         refusal_of(saved)
     assert 0 < largest.elements <= 256 * 64  # the largest weight in the file
@@ -595,11 +610,11 @@ def test_weights_are_compared_with_the_config_before_anything_is_allocated(saved
 @pytest.mark.parametrize(
     "history",
     [
-        [row(1)] * (checkpoint.MAX_HISTORY + 1),
-        [row(1) | {"val_loss": "Infinity"}],
-        [row(1) | {"lr": "NaN"}],
-        [row(1) | {"epoch": 0}],
-        [row(1) | {"more": 1}],
+        [record(1)] * (checkpoint.MAX_HISTORY + 1),
+        [record(1) | {"losses": {"val_loss": "Infinity"}}],
+        [record(1) | {"lr": "NaN"}],
+        [record(1) | {"epoch": 0}],
+        [record(1) | {"more": 1}],
         [{"epoch": 1}],
         [[1, 0.5, 0.6, 0.01]],
         HOSTILE,
@@ -614,7 +629,7 @@ def test_a_history_that_is_none_is_refused(saved: Path, history: Any) -> None:
     "edit",
     [
         put("versions", value={str(number): "1" for number in range(checkpoint.MAX_VALUES)}),
-        put("components", "encoder", value={str(number): 0 for number in range(checkpoint.MAX_VALUES)}),
+        put("components", ENCODER, value={str(number): 0 for number in range(checkpoint.MAX_VALUES)}),
         put("history", value=[{str(number): 0 for number in range(checkpoint.MAX_VALUES)}]),
     ],
     ids=["versions", "component", "history"],
@@ -641,7 +656,7 @@ def test_a_pretrained_models_file_is_validated_as_any_other(
 
 
 def test_a_newer_format_asks_for_an_upgrade(saved: Path) -> None:
-    forge(saved, metadata=put("format_version", value=2))
+    forge(saved, metadata=put("format_version", value=3))
     assert "pip install --upgrade autoencoder-zoo" in refusal_of(saved)
 
 
@@ -663,7 +678,8 @@ def test_metadata_that_is_nested_too_deeply_is_refused(saved: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_config_that_names_another_component_is_refused(saved: Path, kind: str) -> None:
     """Its name is printed by `zoo eval`, and only a component's own name is known to be harmless."""
-    forge(saved, metadata=put("config", kind, "name", value=HOSTILE))
+    path = ("config", kind, 0, "name") if kind == "distortion" else ("config", kind, "name")
+    forge(saved, metadata=put(*path, value=HOSTILE))
     assert f"its config has another {kind} than its components" in refusal_of(saved)
 
 
@@ -675,7 +691,7 @@ def test_a_component_may_be_named_with_its_distribution(saved: Path) -> None:
 def _rename_encoder(name: str, distribution: str = "autoencoder-zoo", version: str = "1") -> Edit:
     def edit(record: Any) -> None:
         record["config"]["encoder"]["name"] = name
-        record["components"]["encoder"] = {"name": name, "distribution": distribution, "version": version}
+        record["components"][ENCODER].update(name=name, distribution=distribution, version=version)
 
     return edit
 
@@ -698,11 +714,11 @@ def test_no_pip_command_is_made_of_text_that_is_no_distributions_name(saved: Pat
 @pytest.mark.parametrize(
     "edit",
     [
-        put("components", "encoder", "name", value=HOSTILE),
-        put("components", "encoder", "distribution", value=HOSTILE),
-        put("components", "encoder", value={"name": "mlp", "distribution": "zoo-foo", "version": HOSTILE}),
+        put("components", ENCODER, "name", value=HOSTILE),
+        put("components", ENCODER, "distribution", value=HOSTILE),
+        put("components", ENCODER, "version", value={"name": HOSTILE}),
         put("config", "encoder", "options", "o" * 3_000_000, value=1),
-        put("components", HOSTILE, value={"name": "mlp", "distribution": "autoencoder-zoo", "version": "1"}),
+        put("components", ENCODER, "kind", value=HOSTILE),
         put("config", "encoder", "options", HOSTILE, value=1),
         put("config", "encoder", "options", "hidden", value=HOSTILE),
         put("config", "scheduler", value=HOSTILE),
@@ -782,7 +798,7 @@ def test_a_checkpoint_imports_and_unpickles_nothing(
     for number, name in enumerate(["trap", "trap:attack", "trap.attack", "zoo_mlp.networks:MLPEncoder"]):
         record = {"name": name, "distribution": "autoencoder-zoo", "version": "1"}
         forged = Path(shutil.copy(saved, tmp_path / f"{number}.safetensors"))
-        forge(forged, metadata=lambda r, record=record: r["components"].update(encoder=record))
+        forge(forged, metadata=lambda r, record=record: r["components"][ENCODER].update(record))
         hostile.append(str(forged))
     environment = zoo_environment | {"PYTHONPATH": str(tmp_path), "PYTHONWARNINGS": "default"}
     command = [sys.executable, "-c", WATCHED_LOAD, str(saved), *hostile]

@@ -7,9 +7,9 @@ import pytest
 from pydantic import Field, ValidationError
 
 from zoo import AmbiguousComponentError, ConfigError, DatasetSpec, RunConfig, UnknownComponentError, UsageError, resolve
-from zoo.config import MAX_OPTION_VALUES, ComponentConfig, component_options, read_config
+from zoo.config import MAX_OPTION_VALUES, ComponentConfig, read_config
 from zoo.registry import Component, Plugin, Registry
-from zoo.specs import KINDS, DecoderSpec, EncoderSpec, ObjectiveSpec
+from zoo.specs import DecoderSpec, DistortionSpec, EncoderSpec, ObjectiveSpec
 
 Width = Annotated[int, Field(ge=1, le=64)]
 
@@ -17,10 +17,13 @@ Width = Annotated[int, Field(ge=1, le=64)]
 def encoder(image_shape, out_features, *, widths: tuple[Width, ...] = (8,), dropout: float = 0.0): ...
 
 
-def decoder(latent_dim, image_shape, *, width: Width = 8): ...
+def decoder(latent_shape, output_shape, *, width: Width = 8): ...
 
 
-def objective(latent_dim): ...
+def objective(latent_dim, data): ...
+
+
+def distortion(image_shape, *, sharpness: float = 1.0): ...
 
 
 def dataset(split, *, root: str | None = None): ...
@@ -31,9 +34,10 @@ def plugin(distribution):
 
 
 def component(kind, name, distribution="autoencoder-zoo"):
-    plain = {"name": name, "target": f"{__name__}:{kind}", "summary": "A test's"}
+    default = name in ("ae", "mse", "other")
+    plain = {"name": name, "target": f"{__name__}:{kind}", "summary": "A test's", "default": default}
     data = {"image_shape": (1, 8, 8), "splits": {"train": 4, "test": 2}, "licence": "CC0-1.0", "credit": "Nobody"}
-    specs = {"encoder": EncoderSpec, "decoder": DecoderSpec, "objective": ObjectiveSpec}
+    specs = {"encoder": EncoderSpec, "decoder": DecoderSpec, "objective": ObjectiveSpec, "distortion": DistortionSpec}
     spec = DatasetSpec(**plain, **data) if kind == "dataset" else specs[kind](**plain)
     return Component(spec, plugin(distribution))
 
@@ -44,6 +48,8 @@ COMPONENTS = [
     component("decoder", "patch"),
     component("decoder", "other"),
     component("objective", "ae"),
+    component("distortion", "mse"),
+    component("distortion", "sharp"),
     component("dataset", "dots"),
     component("encoder", "both", "zoo-one"),
     component("encoder", "both", "zoo-two"),
@@ -66,7 +72,7 @@ def refusal(**settings):
 
 def test_an_encoder_and_a_dataset_are_enough():
     config = resolved()
-    assert [config.component(kind).name for kind in KINDS] == ["patch", "patch", "ae", "dots"]
+    assert [part.name for _, part in config.parts()] == ["patch", "patch", "ae", "mse", "dots"]
 
 
 def test_every_option_is_filled_in():
@@ -257,7 +263,7 @@ def test_a_name_that_two_plugins_offer_is_refused():
 
 
 def test_component_options_are_what_the_target_takes():
-    options = component_options(COMPONENTS[0], {"widths": [4, 2]})
+    options = COMPONENTS[0].parse_options({"widths": [4, 2]})
     assert options == {"widths": (4, 2), "dropout": 0.0}
 
 

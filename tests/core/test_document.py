@@ -10,8 +10,9 @@ from torch import nn
 
 import zoo
 from zoo import data
-from zoo.autoencoder import build, image_shape_of
-from zoo.data import load_split, split_validation, training_loader
+from zoo.autoencoder import build
+from zoo.config import components_of
+from zoo.data import facts_of, load_split, split_validation, training_loader
 from zoo.training import LitAutoencoder
 
 STEPS = 200
@@ -52,13 +53,8 @@ def config():
 
 
 @pytest.fixture(scope="module")
-def components(config):
-    return {kind: zoo.installed().get(kind, config.component(kind).name) for kind in zoo.specs.KINDS}
-
-
-@pytest.fixture(scope="module")
-def images(config, components):
-    dataset = load_split(components["dataset"], {}, "train")
+def images(config):
+    dataset = load_split(zoo.installed().get("dataset", "mnist"), {}, "train")
     train, _ = split_validation(len(dataset), config.validation_fraction, 7)
     return dataset, train[:STEPS]
 
@@ -71,7 +67,7 @@ def document(config, images):
     optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3, fused=True)
     losses = []
     for span in training_loader(*images, config.batch_size, config.seed):
-        for pixels in span.batches(config.batch_size):
+        for pixels, _ in span.batches(config.batch_size):
             x = pixels.view(pixels.size(0), -1)
             loss = nn.functional.mse_loss(decoder(encoder(x)), x)
             loss.backward()
@@ -84,11 +80,9 @@ def document(config, images):
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:You defined a `validation_step`")
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated")
 @pytest.mark.parametrize("span", [1, 7, STEPS], ids="{} steps a call".format)
-def test_losses_and_weights_equal_the_documents_plain_loop_to_the_last_bit(
-    span, config, components, images, document, monkeypatch
-):
+def test_losses_and_weights_equal_the_documents_plain_loop_to_the_last_bit(span, config, images, document, monkeypatch):
     monkeypatch.setattr(data, "SPAN_BATCHES", span)
-    ours = build(config, components, image_shape_of(components["dataset"]))
+    ours = build(config, components_of(config), facts_of(zoo.installed().get("dataset", "mnist"), images[0], STEPS))
     losses = Losses()
     trainer = pl.Trainer(
         max_epochs=1, callbacks=[losses], logger=False, accelerator="cpu", enable_checkpointing=False,

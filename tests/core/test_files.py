@@ -15,11 +15,12 @@ import pytest
 import torch
 
 import zoo
+from conftest import components_of_run
 from zoo import checkpoint, resume_state, tensor_file, write_atomically
 from zoo.autoencoder import build
+from zoo.config import components_of
 from zoo.files import append
 from zoo.resume_state import SafetensorsIO
-from zoo.specs import KINDS
 
 
 @pytest.fixture
@@ -153,9 +154,9 @@ def _save_bytes(path: Path, number: int) -> None:
 
 def _save_checkpoint(path: Path, number: int) -> None:
     config = zoo.resolve({"encoder": "mlp", "dataset": "tiny", "seed": number})
-    components = {kind: zoo.installed().get(kind, config.component(kind).name) for kind in KINDS}
-    model = build(config, components, (1, 16, 16))
-    checkpoint.save(path, model, checkpoint.new_metadata(config, components, (1, 16, 16), epoch=number))
+    data = zoo.DataFacts((1, 16, 16))
+    model = build(config, components_of(config), data)
+    checkpoint.save(path, model, checkpoint.new_metadata(config, components_of_run(config), data, epoch=number))
 
 
 def _save_state(path: Path, number: int) -> None:

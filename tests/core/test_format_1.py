@@ -11,6 +11,7 @@ from torch import Tensor
 
 import zoo
 from zoo import checkpoint
+from zoo.specs import KINDS
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "format_1"
 FILES = sorted(FIXTURES.glob("*.safetensors"))
@@ -34,15 +35,19 @@ def test_the_fixtures_are_here() -> None:
 
 
 @by_file
-def test_a_file_says_that_it_is_of_version_1(path: Path) -> None:
-    assert checkpoint.read(path).metadata.format_version == 1
+def test_a_file_of_version_1_is_read_as_one_of_version_2(path: Path) -> None:
+    raw = path.read_bytes()
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    assert json.loads(header["__metadata__"]["autoencoder_zoo"])["format_version"] == 1
+    assert checkpoint.read(path).metadata.format_version == 2
 
 
 @by_file
 def test_a_file_says_what_it_holds(path: Path) -> None:
     metadata = checkpoint.read(path).metadata
     assert f"{metadata.config.encoder.name}-{metadata.config.objective.name}" == path.stem
-    assert metadata.components["dataset"].name == "mnist"
+    assert [record.kind for record in metadata.components] == list(KINDS)
+    assert [record.name for record in metadata.components][2:] == [metadata.config.objective.name, "mse", "mnist"]
     assert metadata.image_shape == (1, 28, 28)
     assert metadata.epoch == 1
     assert metadata.test_metrics is not None

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 import zoo
-from conftest import ROOT, write_distribution
-from zoo import CheckpointError, checkpoint
+from conftest import ROOT, components_of_run, write_distribution
+from zoo import CheckpointError, DataFacts, checkpoint
 from zoo.autoencoder import build
+from zoo.config import components_of
 from zoo.registry import installed
-from zoo.specs import KINDS
 
 CARELESS = ROOT / "tests" / "hostile" / "careless"
 IMAGE_SHAPE = (1, 16, 16)
@@ -92,11 +92,11 @@ def careless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 
     def write(**options: Any) -> Path:
         config = zoo.resolve({"encoder": "careless", "decoder": "mlp", "dataset": "tiny"})
-        components = {kind: installed().get(kind, config.component(kind).name) for kind in KINDS}
-        model = build(config, components, IMAGE_SHAPE)
+        data = DataFacts(IMAGE_SHAPE)
+        model = build(config, components_of(config), data)
         encoder = config.encoder.model_copy(update={"options": config.encoder.options | options})
         config = config.model_copy(update={"encoder": encoder})
-        metadata = checkpoint.new_metadata(config, components, IMAGE_SHAPE, epoch=1)
+        metadata = checkpoint.new_metadata(config, components_of_run(config), data, epoch=1)
         checkpoint.save(tmp_path / "model.safetensors", model, metadata)
         return tmp_path / "model.safetensors"
 

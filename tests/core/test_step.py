@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch.nn.functional import mse_loss
 
 import zoo
 from conftest import differences
-from zoo import data, lightning_module
+from zoo import Batch, data, lightning_module
 from zoo.step import CompiledStep, Step
 
 SIZE = 12
@@ -41,8 +42,11 @@ class Squares(nn.Module):
         self.unused = nn.Parameter(torch.ones(3))
         self.frozen = nn.Parameter(torch.ones(3), requires_grad=False)
 
-    def forward(self, images):
-        loss = mse_loss(self.layers(images), images)
+    tallies = ()
+    updates_state = False
+
+    def losses(self, batch):
+        loss = mse_loss(self.layers(batch.images), batch.images)
         return {"loss": loss, "twice": 2 * loss}
 
 
@@ -56,13 +60,14 @@ def adam(model):
 
 
 def batches(size=8):
-    return torch.rand(BATCHES, size, SIZE, generator=torch.Generator().manual_seed(1)).unbind()
+    images = torch.rand(BATCHES, size, SIZE, generator=torch.Generator().manual_seed(1))
+    return [Batch(each, None, torch.tensor(0.5)) for each in images]
 
 
 def steps(model, optimizer, accumulate=1, clip=None, scaler=None):
     """Train as everyone does."""
-    for number, images in enumerate(batches(), start=1):
-        loss = model(images)["loss"] / accumulate
+    for number, batch in enumerate(batches(), start=1):
+        loss = model.losses(batch)["loss"] / accumulate
         (scaler.scale(loss) if scaler else loss).backward()
         if number % accumulate == 0:
             if scaler and clip:
@@ -87,8 +92,8 @@ def test_it_is_torchs_step_to_the_last_bit(accumulate, clip):
     plain, ours = squares(), squares()
     steps(plain, adam(plain), accumulate, clip)
     step = Step(ours, adam(ours), batches=accumulate, gradient_clip=clip)
-    for number, images in enumerate(batches(), start=1):
-        step(images, update=number % accumulate == 0)
+    for number, batch in enumerate(batches(), start=1):
+        step(batch, update=number % accumulate == 0)
     assert same(ours, plain)
     assert not same(ours, squares())
 
@@ -98,51 +103,52 @@ def test_losses_are_scaled_and_gradients_unscaled(clip):
     plain, ours = squares(), squares()
     steps(plain, adam(plain), clip=clip, scaler=torch.amp.GradScaler("cpu"))
     step = Step(ours, adam(ours), gradient_clip=clip, scaler=torch.amp.GradScaler("cpu"))
-    for images in batches():
-        step(images, update=True)
+    for batch in batches():
+        step(batch, update=True)
     assert same(ours, plain)
 
 
 def test_a_step_whose_gradients_overflow_is_left_out():
     model = squares()
     step = Step(model, adam(model), scaler=torch.amp.GradScaler("cpu", init_scale=1e38))
-    step(1e9 * batches()[0], update=True)
+    first = batches()[0]
+    step(replace(first, images=1e9 * first.images), update=True)
     assert same(model, squares())
     assert step.scaler.get_scale() < 1e38
 
 
 def test_the_losses_of_the_batch_are_returned():
     model = squares()
-    images = batches()[0]
-    expected = {name: value.detach() for name, value in model(images).items()}
-    assert Step(model, adam(model))(images, update=True) == expected
+    batch = batches()[0]
+    expected = {name: value.detach() for name, value in model.losses(batch).items()}
+    assert Step(model, adam(model))(batch, update=True) == expected
 
 
 def test_it_goes_on_with_the_optimizers_state():
     whole, parted = squares(), squares()
     step = Step(whole, adam(whole))
-    for images in batches():
-        step(images, update=True)
+    for batch in batches():
+        step(batch, update=True)
     optimizer = adam(parted)
     first = Step(parted, optimizer)
-    for images in batches()[:3]:
-        first(images, update=True)
+    for batch in batches()[:3]:
+        first(batch, update=True)
     other = adam(parted)
     other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     rest = Step(parted, other)
-    for images in batches()[3:]:
-        rest(images, update=True)
+    for batch in batches()[3:]:
+        rest(batch, update=True)
     assert same(parted, whole)
 
 
 def test_a_learning_rate_that_changes_takes_effect():
     model, other = squares(), squares()
     step, plain = Step(model, adam(model)), adam(other)
-    for rate, images in zip((0.01, 0.1, 0.001), batches(), strict=False):
+    for rate, batch in zip((0.01, 0.1, 0.001), batches(), strict=False):
         for group in (*step.optimizer.param_groups, *plain.param_groups):
             group.update(lr=rate, betas=(10 * rate / 2, 0.99))
-        step(images, update=True)
-        other(images)["loss"].backward()
+        step(batch, update=True)
+        other.losses(batch)["loss"].backward()
         plain.step()
         plain.zero_grad()
     assert same(model, other)
@@ -158,8 +164,8 @@ def test_a_compiled_step_is_one_graph_and_steps_as_the_plain_one(clip):
     step = CompiledStep(ours, adam(ours), 8, gradient_clip=clip)
     rates = torch.optim.lr_scheduler.OneCycleLR(step.optimizer, 0.01, total_steps=100)
     step.optimizer.param_groups[0].update(lr=0.01, betas=(0.9, 0.999))
-    for images in batches():
-        step(images, update=True)
+    for batch in batches():
+        step(batch, update=True)
     assert step.compile_seconds > 0
     assert not torch._dynamo.utils.counters["graph_break"]
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
@@ -173,17 +179,17 @@ def test_a_compiled_step_is_one_graph_and_steps_as_the_plain_one(clip):
 @pytest.mark.filterwarnings("default")
 def test_a_model_that_makes_no_single_graph_is_compiled_in_parts():
     class Chatty(Squares):
-        def forward(self, images):
+        def losses(self, batch):
             torch._dynamo.graph_break()
-            return super().forward(images)
+            return super().losses(batch)
 
     plain = squares()
     steps(plain, adam(plain))
     torch.manual_seed(0)
     ours = Chatty()
     step = CompiledStep(ours, adam(ours), 8)
-    for images in batches():
-        step(images, update=True)
+    for batch in batches():
+        step(batch, update=True)
     assert step.compile_seconds > 0
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours.parameters(), plain.parameters(), strict=True))
 
@@ -196,8 +202,11 @@ def test_buffers_and_convolutions_are_compiled_as_they_are():
             convolution = nn.Conv1d(1, 3, 3, bias=False)  # which batch normalisation would take away again
             self.layers = nn.Sequential(convolution, nn.BatchNorm1d(3), nn.GELU(), nn.ConvTranspose1d(3, 1, 3))
 
-        def forward(self, images):
-            images = images[:, None]
+        tallies = ()
+        updates_state = False
+
+        def losses(self, batch):
+            images = batch.images[:, None]
             return {"loss": mse_loss(self.layers(images), images)}
 
     models = []
@@ -205,8 +214,8 @@ def test_buffers_and_convolutions_are_compiled_as_they_are():
         torch.manual_seed(0)
         models.append(Convolutions())
         step = kind(models[-1], adam(models[-1]))
-        for images in batches():
-            step(images, update=True)
+        for batch in batches():
+            step(batch, update=True)
     plain, compiled = (model.state_dict() for model in models)
     assert all(torch.allclose(value, compiled[name], atol=1e-6) for name, value in plain.items())
 
@@ -220,15 +229,15 @@ def test_a_compiled_step_is_never_taken_for_that_of_another_model():
             super().__init__()
             self.scale = scale
 
-        def forward(self, images):
-            return {"loss": self.scale * super().forward(images)["loss"]}
+        def losses(self, batch):
+            return {"loss": self.scale * super().losses(batch)["loss"]}
 
     losses = []
     for scale in (1, 3):
         torch.manual_seed(0)
         model = Scaled(scale)
         step = CompiledStep(model, torch.optim.Adam(model.parameters(), lr=0.0, fused=True), 8)
-        losses.append([step(images, update=True)["loss"].item() for images in batches()])
+        losses.append([step(batch, update=True)["loss"].item() for batch in batches()])
     assert losses[1] == pytest.approx([3 * loss for loss in losses[0]])
 
 

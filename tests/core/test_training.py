@@ -11,6 +11,7 @@ import torch
 import zoo
 import zoo.training
 from zoo import checkpoint
+from zoo.config import components_of
 from zoo.data import ImageDataset
 
 SETTINGS = {"encoder": "mlp", "dataset": "tiny", "batch_size": 64, "epochs": 2, "accelerator": "cpu"}
@@ -153,8 +154,8 @@ def test_the_moving_average_of_the_weights_is_what_is_kept(train):
     plain, average = weights(train(**settings)), weights(train(ema=0.9, **settings))
     start = zoo.autoencoder.build(
         (config := zoo.resolve(SETTINGS)),
-        {kind: zoo.installed().get(kind, config.component(kind).name) for kind in zoo.specs.KINDS},
-        (1, 16, 16),
+        components_of(config),
+        zoo.DataFacts((1, 16, 16)),
     ).state_dict()
     name = "encoder.layers.0.weight"
     moved_plain, moved_average = ((w[name] - start[name]).norm() for w in (plain, average))

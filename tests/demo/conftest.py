@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from demo.browsing import visit
-from demo.serving import COLOUR, ORIGIN, TINY, make_run, need_patch, start_demo
+from demo.serving import COLOUR, CONDITIONAL, MAPS, ORIGIN, TINY, make_run, need_patch, start_demo
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -23,18 +23,23 @@ if TYPE_CHECKING:
     OpenPage = Callable[..., contextlib.AbstractContextManager[Page]]
 
 
+RUNS = ("tiny", "colour", "maps", "conditional")
+
+
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory, third_party: list[str]) -> Path:
-    """A directory with two runs: `tiny`, grey and without a prior, and `colour`, with one."""
+    """A directory with runs: `tiny` without a prior, and with one `colour`, `maps` and `conditional`."""
     directory = tmp_path_factory.mktemp("runs")
     make_run(directory / "tiny", TINY)
     make_run(directory / "colour", COLOUR)
+    make_run(directory / "maps", MAPS)
+    make_run(directory / "conditional", CONDITIONAL)
     return directory
 
 
 @pytest.fixture(scope="session")
 def client(runs: Path) -> Iterator[TestClient]:
-    """The routes behind their gate, without Gradio, on the models `tiny`, `colour` and the pretrained ones."""
+    """The routes behind their gate, without Gradio, on the models of `runs` and the pretrained ones."""
     from fastapi import FastAPI
     from starlette.testclient import TestClient
 
@@ -45,7 +50,7 @@ def client(runs: Path) -> Iterator[TestClient]:
 
     app = FastAPI()
     app.add_middleware(Gate, hosts=Hosts("127.0.0.1"))
-    add_routes(app, Service(Catalogue(find([str(runs / "tiny"), str(runs / "colour")]))))
+    add_routes(app, Service(Catalogue(find([str(runs / name) for name in RUNS]))))
     with TestClient(app, base_url=ORIGIN) as client:
         yield client
 
@@ -66,9 +71,9 @@ def odd_runs(tmp_path_factory: pytest.TempPathFactory, third_party: list[str]) -
 def demo(
     runs: Path, odd_runs: Path, zoo_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """The address of the real server, with the models `tiny`, `colour`, odd ones and the pretrained ones."""
+    """The address of the real server, with the models of `runs`, odd ones and the pretrained ones."""
     temporary = tmp_path_factory.mktemp("temporary")
-    with start_demo(zoo_environment, temporary, runs / "tiny", runs / "colour", odd_runs) as (process, url):
+    with start_demo(zoo_environment, temporary, *(runs / name for name in RUNS), odd_runs) as (process, url):
         yield url
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 128 + signal.SIGTERM

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import zoo
-from zoo.specs import KINDS
+from zoo.specs import Kind
 
 ZOO = str(Path(sys.executable).with_name("zoo"))
 ORIGIN = "http://127.0.0.1:7860"
@@ -23,33 +23,47 @@ COLOUR: dict[str, Any] = {
     "dataset": "tiny-colour",
     "latent_dim": 2,
 }
+MAPS: dict[str, Any] = {
+    "encoder": {"name": "conv", "options": {"width": 4, "maps": True}},
+    "decoder": {"name": "conv", "options": {"width": 4}},
+    "objective": "vae",
+    "distortion": "bernoulli",
+    "dataset": "tiny",
+    "latent_dim": 2,
+}  # latents of (2, 4, 4)
+CONDITIONAL: dict[str, Any] = TINY | {"objective": "vae", "conditional": True}
 
 
 def make_run(directory: Path, settings: dict[str, Any], **facts: Any) -> Path:
     """Write a run's checkpoint with the weights that its seed gives, as if no step of training had moved them."""
-    from zoo.autoencoder import build, image_shape_of
+    from zoo.autoencoder import build
     from zoo.checkpoint import new_metadata, save
+    from zoo.config import components_of
+    from zoo.data import facts_of, load_split
 
     config = zoo.resolve(settings)
-    components = {kind: zoo.installed().get(kind, config.component(kind).name) for kind in KINDS}
-    shape = image_shape_of(components["dataset"])
+    components, dataset = components_of(config), zoo.installed().get("dataset", config.dataset.name)
+    images = load_split(dataset, {}, "train")
+    data = facts_of(dataset, images, len(images))
     directory.mkdir(parents=True)
-    metadata = new_metadata(config, components, shape, epoch=1).model_copy(update=facts)
-    save(directory / "model.safetensors", build(config, components, shape).eval(), metadata)
+    metadata = new_metadata(config, [*components, dataset], data, epoch=1).model_copy(update=facts)
+    save(directory / "model.safetensors", build(config, components, data).eval(), metadata)
     return directory
 
 
-def need_patch(run: Path, kind: str) -> Path:
+def need_patch(run: Path, kind: Kind) -> Path:
     """Let a run need a component that is not installed, `patch` of zoo-patch."""
     from zoo import checkpoint as checkpoints
 
     checkpoint = checkpoints.read(run)
-    record = checkpoints.ComponentRecord(name="patch", distribution="zoo-patch", version="1.0")
-    components = checkpoint.metadata.components | {kind: record}
+    patch = checkpoints.ComponentRecord(kind=kind, name="patch", distribution="zoo-patch", version="1.0")
+    components = tuple(patch if record.kind == kind else record for record in checkpoint.metadata.components)
     config = checkpoint.metadata.config
-    part = config.component(kind).model_copy(update={"name": "patch", "options": {}})
+    (part,) = (part for each, part in config.parts() if each == kind)
+    part = part.model_copy(update={"name": "patch", "options": {}})
+    changed = {kind: (part,) if kind == "distortion" else part}
     metadata = checkpoint.metadata.model_copy(
-        update={"components": components, "config": config.model_copy(update={kind: part})}
+        update={"components": components, "config": config.model_copy(update=changed)}
     )
     checkpoints.save(checkpoint.path, checkpoint.build(), metadata)
     return run

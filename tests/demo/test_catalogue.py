@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 import zoo
-from demo.serving import COLOUR, TINY, make_run, need_patch
+from demo.serving import COLOUR, CONDITIONAL, MAPS, TINY, make_run, need_patch
 from zoo import checkpoint as checkpoints
 from zoo.cli import main
 from zoo.registry import installed
@@ -92,7 +92,7 @@ def test_more_runs_than_can_be_shown_are_left_out_with_a_line(directory, checkpo
 
 def test_a_model_that_is_asked_for_twice_is_shown_once(runs):
     twice = [runs, runs / "tiny", runs / "tiny" / "model.safetensors", runs / "tiny" / ".." / "tiny"]
-    assert shown(*map(str, twice)) == ["colour", "tiny", *PRETRAINED]
+    assert shown(*map(str, twice)) == ["colour", "conditional", "maps", "tiny", *PRETRAINED]
 
 
 def test_a_broken_run_that_was_found_is_left_out_with_a_line(directory, checkpoint, caplog):
@@ -171,22 +171,27 @@ def test_a_name_that_is_no_text_is_shown_escaped(directory, checkpoint):
 
 
 def test_a_card_says_what_the_checkpoint_says(directory, third_party):
-    history = [{"epoch": 1, "train_loss": 0.5, "val_loss": 0.25, "lr": 0.01}]
+    rows = [{"epoch": 1, "train_loss": 0.5, "val_loss": 0.25, "val_rate": 0.1, "lr": 0.01}]
     metrics = {"mse": 0.5, "psnr": math.inf, "ssim": math.nan}
-    make_run(directory / "run", COLOUR | {"epochs": 3}, test_metrics=metrics, history=checkpoints.history_of(history))
+    make_run(directory / "run", COLOUR | {"epochs": 3, "distortion": "l1+0.5*mse"}, test_metrics=metrics, history=checkpoints.history_of(rows))
     each = card("run")
-    assert each["components"]["encoder"] == {
+    kinds = [component["kind"] for component in each["components"]]
+    assert kinds == ["encoder", "decoder", "objective", "distortion", "distortion", "dataset"]
+    assert each["components"][1] == {
+        "kind": "decoder",
         "name": "conv",
         "distribution": "autoencoder-zoo",
         "version": importlib.metadata.version("autoencoder-zoo"),
         "options": {"width": 4},
     }
-    assert each["components"]["dataset"]["distribution"] == "zoo-tiny"
+    assert [(part["name"], part["weight"]) for part in each["components"][3:5]] == [("l1", 1), ("mse", 0.5)]
+    assert each["components"][-1]["distribution"] == "zoo-tiny"
     assert (each["image_shape"], each["latent_dim"], each["epoch"]) == ([3, 17, 20], 2, 1)
-    assert each["history"] == history
+    losses = {"train_loss": 0.5, "val_loss": 0.25, "val_rate": 0.1}
+    assert each["history"] == [{"epoch": 1, "losses": losses, "lr": 0.01}]
     assert each["test_metrics"] == {"mse": 0.5, "psnr": None, "ssim": None}  # JSON has no infinity and no NaN
     assert each["settings"]["epochs"] == 3
-    assert not each["settings"].keys() & each["components"].keys()
+    assert not each["settings"].keys() & set(kinds)
     assert each["load"] == 'zoo.load("run")'
     assert re.fullmatch("[0-9a-f]{64}", each["sha256"])
 
@@ -202,6 +207,9 @@ def test_a_pretrained_model_has_the_command_that_made_it():
     [
         TINY,
         COLOUR,
+        MAPS,
+        CONDITIONAL | {"label_dropout": 0.5, "distortion": "l1+0.25*mse"},
+        TINY | {"betas": (0.5, 0.9), "scheduler": "multi-step", "milestones": (3, 5), "adversary_betas": (0.0, 0.5)},
         TINY | {"compile": True, "lr": 0.5, "ema": 0.99, "warmup": 0.1, "precision": "bf16-mixed", "seed": 7},
         TINY
         | {
@@ -211,7 +219,7 @@ def test_a_pretrained_model_has_the_command_that_made_it():
             "dataset": {"name": "tiny", "options": {"broken": True}},
         },
     ],
-    ids=["defaults", "components", "settings", "options"],
+    ids=["defaults", "components", "maps", "conditional", "pairs", "settings", "options"],
 )
 def test_the_command_of_a_run_trains_with_its_very_settings(directory, third_party, monkeypatch, settings):
     make_run(directory / "run", settings)
@@ -225,7 +233,7 @@ def test_the_command_of_a_run_trains_with_its_very_settings(directory, third_par
     assert trained == [zoo.resolve(settings)]
 
 
-@pytest.mark.parametrize("kind", ["encoder", "decoder", "objective"])
+@pytest.mark.parametrize("kind", ["encoder", "decoder", "objective", "distortion"])
 def test_a_model_whose_plugin_is_missing_is_an_error_or_left_out_with_what_to_install(
     directory, third_party, caplog, kind
 ):
@@ -257,6 +265,18 @@ def test_the_ranges_of_an_unmeasured_model_are_those_of_a_unit_gaussian():
     summary = unmeasured(2, "why")
     dims = [{"low": -3.0, "high": 3.0, "median": 0.0, "std": 1.0}] * 2
     assert summary == {"available": False, "why": "why", "dims": dims, "order": [0, 1], "labels": []}
+
+
+def test_at_most_64_numbers_of_an_unmeasured_latent_have_sliders():
+    summary = unmeasured(100, "why")
+    assert (len(summary["dims"]), summary["order"]) == (100, list(range(64)))
+
+
+def test_a_latent_that_is_too_large_for_the_page_is_an_error(directory, third_party, monkeypatch):
+    monkeypatch.setattr("zoo_demo.model.MAX_LATENT_SIZE", 31)
+    make_run(directory / "run", MAPS)
+    with pytest.raises(zoo.IncompatibleError, match=r"run has a latent of 32 numbers, more than the page's 31\.$"):
+        shown("run")
 
 
 def test_an_unknown_id_is_refused():

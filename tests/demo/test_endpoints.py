@@ -53,6 +53,47 @@ def test_what_a_decoder_gives_can_be_encoded_again(api, model):
     assert np.shape(api.predict("tiny", images, api_name="/encode")) == (20, 3)
 
 
+def test_latents_of_maps_have_their_shape(api, runs, images):
+    model = zoo.load(runs / "maps")
+    latents = api.predict("maps", images.tolist(), api_name="/encode")
+    assert np.shape(latents) == (3, 2, 4, 4)
+    assert np.allclose(latents, model.encode(images).numpy(), atol=1e-5)
+    decoded = api.predict("maps", latents, api_name="/decode")
+    assert np.allclose(decoded, model.decode(torch.tensor(latents)).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("labels", [[0, 3, 4], None])
+def test_a_conditional_model_is_told_classes(api, runs, images, labels):
+    model, given = zoo.load(runs / "conditional"), [] if labels is None else [labels]
+    told = None if labels is None else torch.tensor(labels)
+    answer = api.predict("conditional", images.tolist(), *given, api_name="/reconstruct")
+    assert np.allclose(answer["reconstructions"], model.reconstruct(images, told).clamp(0, 1).numpy(), atol=1e-5)
+    decoded = api.predict("conditional", answer["latents"], *given, api_name="/decode")
+    assert np.allclose(decoded, answer["reconstructions"], atol=1e-5)
+
+
+ONE_CLASS = "labels must be a list of the numbers of 1 classes, one for each image."
+
+
+@pytest.mark.parametrize(
+    ("model", "labels", "line"),
+    [
+        ("tiny", [0], "This model takes no labels: it was trained without --conditional."),
+        ("conditional", [5], "Labels must be 0 to 3, or 4 for unknown."),
+        ("conditional", [-1], ONE_CLASS),
+        ("conditional", [2**70], ONE_CLASS),
+        ("conditional", [0, 1], ONE_CLASS),
+        ("conditional", ["0"], ONE_CLASS),
+        ("conditional", [True], ONE_CLASS),
+        ("conditional", 0, ONE_CLASS),
+    ],
+)
+def test_labels_that_make_no_sense_are_refused_with_a_line(api, model, labels, line):
+    with pytest.raises(AppError) as refusal:
+        api.predict(model, [[0.0] * 3], labels, api_name="/decode")
+    assert refusal.value.message == line
+
+
 def readme_programs():
     text = (ROOT / "demo" / "README.md").read_text(encoding="utf-8")
     return re.findall(r"^```python\n(.+?)^```$", text, re.DOTALL | re.MULTILINE)
@@ -96,6 +137,7 @@ def test_images_are_reconstructed(api, model, images):
         ("decode", "tiny", [], "latents must be N × 3 numbers in nested lists, got 0."),
         ("decode", "tiny", [[1, 2, 3], [1, 2]], "latents must be N × 3 numbers in nested lists."),
         ("decode", "tiny", [["a", "b", "c"]], "latents must be N × 3 numbers in nested lists."),
+        ("decode", "maps", [[0.0] * 32], "latents must be N × 2 × 4 × 4 numbers in nested lists, got 1 × 32."),
         ("decode", "tiny", [[None, 1, 2]], "Latents must be finite, got NaN or infinity."),
         ("decode", "tiny", [[1e300, 1, 2]], "Latents must be finite, got NaN or infinity."),
         ("reconstruct", "tiny", 5, "images must be N × 1 × 16 × 16 numbers in nested lists, got a single number."),

@@ -15,9 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import zoo_demo
+from zoo import DataFacts, Distortion
 from zoo.autoencoder import Autoencoder
 from zoo_conv.networks import ConvDecoder
 from zoo_demo.graph import NotForTheBrowser, plan
+from zoo_distortions.bernoulli import Bernoulli
+from zoo_distortions.elementwise import L1, MSE
 from zoo_mlp.networks import MLPDecoder
 from zoo_objectives.ae import AE
 
@@ -30,10 +33,11 @@ ENGINE = Path(zoo_demo.__file__).parent / "static" / "engine.mjs"
 ORIGIN = "http://127.0.0.1"  # nothing listens there: the test answers
 TOLERANCE = 1e-5  # of pixels around 1; what the engine allows is 1/255
 RUN = """
-async ([latents, kind]) => {
+async ([latents, kind, label]) => {
     const { loadDecoder } = await import("/engine.mjs");
     const decoder = await loadDecoder("/plan.json", "/weights.bin");
-    return [decoder.latentDim, decoder.imageShape, Array.from(decoder.decode(globalThis[kind].from(latents)))];
+    const pixels = decoder.decode(globalThis[kind].from(latents), label ?? undefined);
+    return [decoder.latentShape, decoder.classes, decoder.imageShape, Array.from(pixels)];
 }
 """
 
@@ -55,11 +59,18 @@ class Engine:
         else:
             route.fulfill(status=404)
 
-    def run(self, document: dict[str, Any], weights: bytes, latents: list[float], kind: str = "Float32Array") -> Any:
-        """The decoder's latentDim, imageShape and pixels of latents."""
+    def run(
+        self,
+        document: dict[str, Any],
+        weights: bytes,
+        latents: list[float],
+        kind: str = "Float32Array",
+        label: int | None = None,
+    ) -> Any:
+        """The decoder's latentShape, classes, imageShape and pixels of latents."""
         self.files["/plan.json"] = ("application/json", json.dumps(document, allow_nan=False))
         self.files["/weights.bin"] = ("application/octet-stream", weights)
-        return self.page.evaluate(RUN, [latents, kind])
+        return self.page.evaluate(RUN, [latents, kind, label])
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +80,38 @@ def engine(open_page: OpenPage) -> Iterator[Engine]:
         yield Engine(page)
 
 
-def autoencoder(decoder: nn.Module, latent_dim: int, image_shape: tuple[int, ...]) -> Autoencoder:
-    """An autoencoder of which only the decoder is used."""
-    return Autoencoder(nn.Identity(), AE(latent_dim), decoder.eval(), image_shape, latent_dim)
+class Features(nn.Module):
+    """An encoder of which only the shape of its features is used."""
+
+    def __init__(self, features_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.features_shape = features_shape
 
 
-def assert_equal_to_pytorch(engine: Engine, model: Autoencoder) -> None:
+def autoencoder(
+    decoder: nn.Module,
+    latent_shape: tuple[int, ...],
+    image_shape: tuple[int, int, int],
+    distortion: type[Distortion] = MSE,
+    *,
+    classes: tuple[str, ...] = (),
+) -> Autoencoder:
+    """An autoencoder of which only `decode` is used; conditional where it has classes."""
+    data = DataFacts(image_shape, classes)
+    label_dropout = 0.1 if classes else None
+    objective = AE(latent_shape[0], data)
+    parts = (Features(latent_shape), objective, decoder, distortion(image_shape))
+    return Autoencoder(*parts, data, label_dropout=label_dropout).eval()
+
+
+def assert_equal_to_pytorch(engine: Engine, model: Autoencoder, label: int | None = None) -> None:
     """The engine decodes a batch of latents as PyTorch does."""
-    latents = 2 * torch.randn(3, model.latent_dim, generator=torch.Generator().manual_seed(1))
+    latents = 2 * torch.randn(3, *model.latent_shape, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        expected = model.decode(latents).numpy()
+        expected = model.decode(latents, None if label is None else torch.full((3,), label)).numpy()
     made = plan(model)
-    latent_dim, image_shape, pixels = engine.run(made.json, made.weights, latents.flatten().tolist())
-    assert (latent_dim, tuple(image_shape)) == (model.latent_dim, model.image_shape)
+    *facts, pixels = engine.run(made.json, made.weights, latents.flatten().tolist(), label=label)
+    assert facts == [list(model.latent_shape), len(model.classes), list(model.image_shape)]
     np.testing.assert_allclose(np.reshape(pixels, expected.shape), expected, rtol=TOLERANCE, atol=TOLERANCE)
 
 
@@ -90,7 +120,56 @@ def assert_equal_to_pytorch(engine: Engine, model: Autoencoder) -> None:
 @pytest.mark.parametrize("decoder", [MLPDecoder, ConvDecoder])
 def test_a_built_in_decoder_gives_the_same_image(engine, decoder, image_shape, latent_dim):
     torch.manual_seed(0)
-    assert_equal_to_pytorch(engine, autoencoder(decoder(latent_dim, image_shape), latent_dim, image_shape))
+    assert_equal_to_pytorch(engine, autoencoder(decoder((latent_dim,), image_shape), (latent_dim,), image_shape))
+
+
+@pytest.mark.parametrize("latent_shape", [(3, 4, 4), (2, 7, 7), (1, 14, 14), (2, 3, 5)], ids=str)
+@pytest.mark.parametrize("decoder", [MLPDecoder, ConvDecoder])
+def test_a_built_in_decoder_of_maps_gives_the_same_image(engine, decoder, latent_shape):
+    torch.manual_seed(0)
+    image_shape = (1, 28, 28)
+    assert_equal_to_pytorch(engine, autoencoder(decoder(latent_shape, image_shape), latent_shape, image_shape))
+
+
+@pytest.mark.parametrize("distortion", [MSE, L1, Bernoulli])
+def test_a_distortion_makes_the_same_image_of_the_output(engine, distortion):
+    torch.manual_seed(0)
+    decoder = nn.Sequential(MLPDecoder((3,), (1, 8, 8)), Louder())
+    assert_equal_to_pytorch(engine, autoencoder(decoder, (3,), (1, 8, 8), distortion))
+
+
+class Louder(nn.Module):
+    """Gives output far outside [0, 1]."""
+
+    def forward(self, output: Tensor) -> Tensor:
+        return 20 * output
+
+
+def test_a_distortion_may_give_the_decoder_another_shape_than_the_images(engine):
+    class Mixture(Distortion):
+        """The mean of two images, weighted by a third."""
+
+        @property
+        def output_shape(self) -> tuple[int, int, int]:
+            channels, height, width = self.image_shape
+            return 3 * channels, height, width
+
+        def images(self, output: Tensor) -> Tensor:
+            first, second, weight = output.chunk(3, dim=1)
+            return first + weight.sigmoid() * (second - first)
+
+    torch.manual_seed(0)
+    assert_equal_to_pytorch(engine, autoencoder(MLPDecoder((3,), (9, 8, 8)), (3,), (3, 8, 8), Mixture))
+
+
+@pytest.mark.parametrize("label", [0, 1, 2, None, 3], ids=["first", "second", "third", "none", "unknown"])
+@pytest.mark.parametrize("latent_shape", [(2,), (2, 7, 7)], ids=["vector", "maps"])
+@pytest.mark.parametrize("decoder", [MLPDecoder, ConvDecoder])
+def test_a_conditional_model_is_told_the_class(engine, decoder, latent_shape, label):
+    torch.manual_seed(0)
+    told = (latent_shape[0] + 4, *latent_shape[1:])  # three classes, and unknown
+    model = autoencoder(decoder(told, (1, 28, 28)), latent_shape, (1, 28, 28), Bernoulli, classes=("a", "b", "c"))
+    assert_equal_to_pytorch(engine, model, label)
 
 
 class Decoder(nn.Module):
@@ -118,7 +197,7 @@ def third_party(make: Callable[[], Callable[[Tensor], Tensor]]) -> Autoencoder:
     decoder.eval()
     with torch.no_grad():
         image_shape = tuple(decoder(torch.zeros(2, 3)).shape[1:])
-    return autoencoder(decoder, 3, image_shape)
+    return autoencoder(decoder, (3,), image_shape)
 
 
 def attention(maps: Tensor) -> Tensor:
@@ -309,7 +388,7 @@ def first(document: dict[str, Any], operation: str) -> dict[str, Any]:
 
 
 TAMPERING: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "another format": (lambda plan: plan.update(format=2), "format 2 of the plan is not 1"),
+    "another format": (lambda plan: plan.update(format=1), "format 1 of the plan is not 2"),
     "another size": (lambda plan: plan.update(bytes=4), "bytes of weights, not 4"),
     "an offset beyond": (lambda plan: plan["constants"][0].update(offset=2**40), "is not inside the weights"),
     "an offset before": (lambda plan: plan["constants"][0].update(offset=-4), "is not inside the weights"),
@@ -369,6 +448,13 @@ def test_a_file_that_is_not_there_is_named(page, expected_statuses):
     Engine(page)
     with pytest.raises(Exception, match=r"/plan\.json: HTTP 404"):
         page.evaluate("""() => import("/engine.mjs").then(({ loadDecoder }) => loadDecoder("/plan.json", "/"))""")
+
+
+@pytest.mark.parametrize("label", [-1, 1, 0.5, "0"])
+def test_a_class_that_the_model_has_not_is_refused(engine, model, label):
+    made = plan(model)
+    with pytest.raises(Exception, match="a label is 0 to 0"):
+        engine.run(made.json, made.weights, [0.0] * 3, label=label)
 
 
 @pytest.mark.parametrize(

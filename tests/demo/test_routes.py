@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 
 import zoo
-from demo.serving import COLOUR, TINY
+from demo.serving import COLOUR, CONDITIONAL, MAPS, TINY
 from zoo.data import load_split, split_validation
 from zoo_demo import space
 from zoo_demo.cache import Cache
 from zoo_demo.catalogue import Catalogue, find
 
-MODELS = {"tiny": TINY, "colour": COLOUR}
+MODELS = {"tiny": TINY, "colour": COLOUR, "maps": MAPS, "conditional": CONDITIONAL}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_the_models_are_listed_as_they_were_asked_for_the_pretrained_ones_last(c
     answer = client.get("/zoo/models").json()
     assert answer["default"] == "tiny"
     pretrained = [model.name for model in zoo.installed().models()]
-    assert [card["id"] for card in answer["models"]] == ["tiny", "colour", *pretrained]
+    assert [card["id"] for card in answer["models"]] == [*MODELS, *pretrained]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -68,12 +68,14 @@ def test_details_add_to_the_card_what_a_built_model_knows(client, models, name):
         "credit": "The Autoencoder Zoo developers",
     }
     assert details["most"] == {"images": 256, "latents": 512}
+    assert details["latent_shape"] == list(models[name].latent_shape)
+    assert details["classes"] == ["0", "1", "2", "3"]
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("count", [1, 3, 300])
 def test_latents_are_decoded_as_the_model_decodes_them(client, models, name, count):
-    latents = torch.randn(count, models[name].latent_dim, generator=torch.Generator().manual_seed(count))
+    latents = torch.randn(count, *models[name].latent_shape, generator=torch.Generator().manual_seed(count))
     images = floats(client.post(f"/zoo/models/{name}/decode", content=latents.numpy().tobytes()))
     expected = models[name].decode(latents).numpy().ravel()
     assert np.allclose(images, expected, atol=1e-6)
@@ -90,6 +92,28 @@ def test_images_are_reconstructed_as_the_model_reconstructs_them(client, models,
     assert np.allclose(answer, expected.numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("label", range(5))
+def test_a_conditional_model_is_told_a_class(client, models, label):
+    model, latents = models["conditional"], torch.ones(2, 3)
+    labels = torch.full((2,), label)
+    decoded = floats(client.post(f"/zoo/models/conditional/decode?label={label}", content=latents.numpy().tobytes()))
+    assert np.allclose(decoded, model.decode(latents, labels).numpy().ravel(), atol=1e-6)
+    pixels = split_of("conditional", "test").images[:2]
+    answer = floats(
+        client.post(f"/zoo/models/conditional/reconstruct?label={label}", content=pixels.numpy().tobytes())
+    )
+    expected = model.reconstruct(pixels.float() / 255, labels).numpy().ravel()
+    assert np.allclose(answer[2 * 3 + 2 :], expected, atol=1e-6)
+
+
+def test_the_numbers_of_a_request_are_bounded_by_the_size_of_its_latents(client, monkeypatch):
+    monkeypatch.setattr("zoo_demo.model.MAX_BODY_BYTES", 10 * 4 * 32)
+    monkeypatch.setattr("zoo_demo.model.MAX_ANSWER_BYTES", 2 * 4 * (256 + 32))
+    assert client.get("/zoo/models/maps").json()["most"] == {"images": 2, "latents": 2}
+    monkeypatch.setattr("zoo_demo.model.MAX_ANSWER_BYTES", 2**20)
+    assert client.get("/zoo/models/maps").json()["most"]["latents"] == 10
+
+
 def test_test_images_are_given_by_their_numbers(client):
     response = client.get("/zoo/models/colour/images?index=3,127,3")
     images = split_of("colour", "test").images
@@ -98,13 +122,13 @@ def test_test_images_are_given_by_their_numbers(client):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_points_are_the_latents_errors_and_labels_of_the_test_images(client, models, name):
-    test, size = split_of(name, "test"), models[name].latent_dim
+    test, size = split_of(name, "test"), math.prod(models[name].latent_shape)
     content = client.get(f"/zoo/models/{name}/points").content
     latents, errors, _ = np.split(np.frombuffer(content, "<f4"), [128 * size, 128 * (size + 1)])
     labels = np.frombuffer(content, "<i4")[128 * (size + 1) :]
     images = test.images.float() / 255
     expected = (models[name].reconstruct(images) - images).square().mean(dim=(1, 2, 3))
-    assert np.allclose(latents.reshape(128, size), models[name].encode(images).numpy(), atol=1e-5)
+    assert np.allclose(latents.reshape(128, size), models[name].encode(images).flatten(1).numpy(), atol=1e-5)
     assert np.allclose(errors, expected.numpy(), atol=1e-6)
     assert (labels == test.labels.numpy()).all()
 
@@ -128,7 +152,7 @@ def test_the_threshold_comes_from_the_images_that_training_held_out(client, mode
 @pytest.mark.parametrize("name", MODELS)
 def test_the_space_describes_the_latents_of_the_test_images(client, models, name):
     summary = client.get(f"/zoo/models/{name}/space").json()
-    latents = models[name].encode(split_of(name, "test").images.float() / 255).double()
+    latents = models[name].encode(split_of(name, "test").images.float() / 255).flatten(1).double()
     facts = [summary[name] for name in ("available", "count", "test_count", "labels")]
     assert facts == [True, 128, 128, [0, 1, 2, 3]]
     for dim, column in zip(summary["dims"], latents.T, strict=True):
@@ -156,6 +180,10 @@ def test_samples_are_drawn_from_the_prior_anew_each_time(client):
     assert first.shape == (128,)
     assert abs(first.mean()) < 0.5
     assert (first != second).all()
+
+
+def test_samples_of_maps_are_as_many_numbers(client):
+    assert floats(client.get("/zoo/models/maps/sample?count=3")).shape == (3 * 32,)
 
 
 def test_a_model_without_a_prior_refuses_to_sample(client):
@@ -228,6 +256,12 @@ REFUSED = {
         413,
         "At most 512 latents at once, got 513",
     ),
+    "part of a map": ("POST", "/zoo/models/maps/decode", bytes(12), 400, "latents of 128 bytes"),
+    "a label that is no number": ("POST", "/zoo/models/conditional/decode?label=x", bytes(12), 400, "label"),
+    "a label below 0": ("POST", "/zoo/models/conditional/decode?label=-1", bytes(12), 400, "label"),
+    "a huge label": ("POST", f"/zoo/models/conditional/decode?label={10**30}", bytes(12), 400, "label"),
+    "no such class": ("POST", "/zoo/models/conditional/decode?label=5", bytes(12), 400, "Labels must be 0 to 3, or 4"),
+    "a label for nothing": ("POST", "/zoo/models/tiny/decode?label=0", bytes(12), 400, "takes no labels"),
     "part of an image": ("POST", "/zoo/models/tiny/reconstruct", bytes(255), 400, "images of 256 bytes"),
     "too many images": ("POST", "/zoo/models/tiny/reconstruct", bytes(257 * 256), 413, "At most 256 images"),
     "no sample": ("GET", "/zoo/models/colour/sample?count=0", None, 400, "count"),

@@ -10,9 +10,10 @@ import torch
 
 import zoo
 from zoo import checkpoint
-from zoo.autoencoder import build, image_shape_of
+from zoo import DataFacts
+from zoo.autoencoder import build
+from zoo.config import components_of
 from zoo.registry import installed
-from zoo.specs import KINDS
 
 HERE = Path(__file__).parent
 METADATA = """Metadata-Version: 2.1
@@ -48,12 +49,12 @@ def _checkpoint(path: Path, name: str, options: dict[str, Any]) -> bytes:
     decoder: Any = {"name": name, "options": options} if name != "careless" else "mlp"
     settings: dict[str, Any] = {"encoder": {"name": name, "options": options}, "decoder": decoder, "dataset": "tiny"}
     config = zoo.resolve({**settings, "objective": "vae"})
-    components = {kind: installed().get(kind, config.component(kind).name) for kind in KINDS}
-    shape = image_shape_of(components["dataset"])
-    model = build(config, components, shape)
+    data = DataFacts((1, 16, 16), ("0", "1", "2", "3"), 576)
+    model = build(config, components_of(config), data)
+    components = [installed().get(kind, part.name) for kind, part in config.parts()]
     generator = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1, generator=generator)
-    metadata = checkpoint.new_metadata(config, components, shape, epoch=3)
+    metadata = checkpoint.new_metadata(config, components, data, epoch=3)
     checkpoint.save(path, model, metadata.model_copy(update={"test_metrics": {"mse": 0.05, "psnr": float("inf")}}))
     return path.read_bytes()

@@ -2,7 +2,7 @@
 
 import { curve } from "./curve.mjs";
 import { t } from "./text.mjs";
-import { button, h } from "./ui.mjs";
+import { button, h, weighted } from "./ui.mjs";
 
 export class About {
   constructor() {
@@ -14,7 +14,7 @@ export class About {
     this.element.replaceChildren(
       section(t("card"), facts(model)),
       section(t("components"), components(card)),
-      section(t("curve"), card.history?.length > 1 ? curve(card.history) : h("p", {}, t("noCurve"))),
+      section(t("curve"), curve(card.history ?? []) ?? h("p", {}, t("noCurve"))),
       section(t("settings"), pairs(Object.entries(card.settings).map(([name, value]) => [name, written(value)]))),
       program(t("inPython"), inPython(model), card.source === "run" ? t("pathHint") : ""),
       program(t("inShell"), card.command),
@@ -42,14 +42,15 @@ function program(title, text, hint = "") {
   );
 }
 
-function inPython({ card, imageShape, latentDim }) {
+function inPython({ card, imageShape, latentShape, classes }) {
+  const labels = classes.length ? `\nlabels = torch.tensor([0, 1])  # numbers of classes; ${classes.length} is unknown` : "";
   return `import torch
 import zoo
 
 model = ${card.load}
 images = torch.rand(2, ${imageShape.join(", ")})  # (N, C, H, W), float in [0, 1]
-latents = model.encode(images)  # (2, ${latentDim})
-images = model.decode(latents)`;
+latents = model.encode(images)  # (2, ${latentShape.join(", ")})${labels}
+images = model.decode(latents${labels && ", labels"})`;
 }
 
 function facts(model) {
@@ -60,12 +61,13 @@ function facts(model) {
   return pairs([
     [t("model"), card.title],
     [t("imageShape"), card.image_shape.join(" × ")],
-    [t("latentSize"), card.latent_dim],
+    [t("latentSize"), model.latentShape.join(" × ")],
     [t("parameters"), `${card.parameters.encoder.toLocaleString()} + ${card.parameters.decoder.toLocaleString()}`],
     [t("epoch"), card.epoch],
     ["MSE", number("mse", 5)],
     ["PSNR", number("psnr", 2, " dB")],
     ["SSIM", number("ssim", 3)],
+    [t("toldClasses"), model.classes.join(", ")],
     [t("dataset"), [dataset.name, dataset.summary].filter(Boolean).join(": ")],
     [t("licence"), dataset.licence],
     [t("credit"), dataset.credit],
@@ -76,9 +78,10 @@ function facts(model) {
 }
 
 function components(card) {
-  const rows = Object.entries(card.components).map(([kind, { name, distribution, version, options }]) => {
+  const rows = card.components.map((component) => {
+    const { kind, distribution, version, options } = component;
     const settings = Object.entries(options).map(([option, value]) => `${option}=${written(value)}`);
-    return [kind, name, `${distribution} ${version}`, settings.join("  ")];
+    return [kind, weighted(component), `${distribution} ${version}`, settings.join("  ")];
   });
   return h(
     "div",
@@ -100,13 +103,17 @@ function written(value) {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-function api({ id, latentDim }) {
-  const zeros = latentDim > 3 ? `[0.0] * ${latentDim}` : `[${Array(latentDim).fill("0.0").join(", ")}]`;
+function api({ id, latentShape, classes }) {
+  const [size, ...outer] = latentShape.toReversed();
+  const numbers = size > 3 ? `[0.0] * ${size}` : `[${Array(size).fill("0.0").join(", ")}]`;
+  const zeros = outer.reduce((inner, side) => `[${inner}] * ${side}`, numbers);
+  const label = classes.length ? ", [0]" : "";
+  const labels = label && `# the last argument: numbers of classes, ${classes.length} for unknown\n`;
   return `from gradio_client import Client
 
 client = Client("${location.origin}")
 # behind --auth: Client("${location.origin}", httpx_kwargs={"auth": ("USER", "PASSWORD")})
-images = client.predict("${id}", [${zeros}], api_name="/decode")  # (N, C, H, W) in nested lists, in [0, 1]
-latents = client.predict("${id}", images, api_name="/encode")  # (N, ${latentDim})
-answer = client.predict("${id}", images, api_name="/reconstruct")  # reconstructions, latents, mse`;
+${labels}images = client.predict("${id}", [${zeros}]${label}, api_name="/decode")  # (N, C, H, W) in nested lists, in [0, 1]
+latents = client.predict("${id}", images, api_name="/encode")  # (N, ${latentShape.join(", ")})
+answer = client.predict("${id}", images${label}, api_name="/reconstruct")  # reconstructions, latents, mse`;
 }

@@ -10,7 +10,7 @@ import { Morph } from "./morph.mjs";
 import { Reconstruct } from "./reconstruct.mjs";
 import { ServerError, json } from "./server.mjs";
 import { language, t } from "./text.mjs";
-import { field, h, modelOptions } from "./ui.mjs";
+import { field, h, modelOptions, select, setOptions, weighted } from "./ui.mjs";
 
 const TABS = { reconstruct: Reconstruct, explore: Explore, map: LatentMap, morph: Morph, compare: Compare, about: About };
 const NAMES = Object.keys(TABS);
@@ -32,7 +32,8 @@ export async function mount(element) {
 
 /**
  * What the tabs share. A tab's view has an `element`; `show(model)` is called when the tab is opened with another model
- * than before, and `follow(by)`, where it has one, when the shared latent was set (by whom) or the tab is opened again.
+ * than before, `follow(by)`, where it has one, when the shared latent was set (by whom) or the tab is opened again, and
+ * `redraw()`, where it has one, when the model is told another class than when the tab was drawn.
  */
 class App {
   constructor(root, cards) {
@@ -41,6 +42,7 @@ class App {
     this.opened = new Map();
     this.model = null;
     this.latent = null; // Float32Array d
+    this.className = ""; // what conditional models are told; "" for unknown
     this.#build();
   }
 
@@ -72,6 +74,7 @@ class App {
       if (this.wanted === id) this.status.textContent = t("measuring");
       await model.measure();
       if (this.wanted !== id) return; // another was chosen meanwhile
+      model.tell(this.className);
       this.model = model;
       this.latent = model.median();
       this.#describe(model);
@@ -122,12 +125,22 @@ class App {
 
   async #show(tab) {
     const { model } = this;
-    if (tab.shown === model) {
-      tab.view.follow?.();
+    const { shown, told } = tab;
+    Object.assign(tab, { shown: model, told: model.label });
+    if (shown !== model) {
+      if (!(await this.attempt(() => tab.view.show(model)))) tab.shown = null;
       return;
     }
-    tab.shown = model;
-    if (!(await this.attempt(() => tab.view.show(model)))) tab.shown = null;
+    tab.view.follow?.();
+    if (told !== model.label) await this.attempt(() => tab.view.redraw?.());
+  }
+
+  /** Tell the model a class in all tabs. */
+  async #tell(className) {
+    this.className = className;
+    if (!this.model) return;
+    this.model.tell(className);
+    await this.#show(this.tabs[this.tab]);
   }
 
   #has(id) {
@@ -146,6 +159,8 @@ class App {
   #build() {
     this.picker = h("select", { class: "zoo-select", id: "zoo-model", onchange: () => this.attempt(() => this.open(this.picker.value)) });
     this.picker.append(...modelOptions(this.cards));
+    this.classes = select([], "", (className) => this.#tell(className), { id: "zoo-told" });
+    this.told = h("div", { class: "zoo-told", hidden: true }, field(t("told"), this.classes));
     this.badge = h("span", { class: "zoo-badge" });
     this.summary = h("p", { class: "zoo-summary" });
     this.status = h("p", { class: "zoo-status", role: "status" });
@@ -154,7 +169,7 @@ class App {
     this.panels = h("div", { class: "zoo-panels" });
     this.tabs = Object.fromEntries(NAMES.map((name) => [name, this.#buildTab(name)]));
     this.root.append(
-      h("header", { class: "zoo-header" }, h("h1", {}, "Autoencoder Zoo"), field(t("model"), this.picker), this.badge),
+      h("header", { class: "zoo-header" }, h("h1", {}, "Autoencoder Zoo"), field(t("model"), this.picker), this.told, this.badge),
       this.summary,
       this.bar,
       this.panels,
@@ -178,7 +193,7 @@ class App {
     );
     this.bar.append(tab);
     this.panels.append(panel);
-    return { view, panel, button: tab, shown: null };
+    return { view, panel, button: tab, shown: null, told: null };
   }
 
   #moveAlong(event) {
@@ -193,8 +208,11 @@ class App {
 
   #describe(model) {
     const { components, test_metrics: metrics } = model.card;
-    const parts = ["encoder", "objective", "decoder", "dataset"].map((kind) => components[kind].name);
-    const size = t(model.latentDim === 1 ? "oneDim" : "dims", model.latentDim);
+    const named = (kind) => components.filter((each) => each.kind === kind).map(weighted).join(" + ");
+    const parts = ["encoder", "objective", "decoder", "distortion", "dataset"].map(named);
+    const size = t({ 1: "oneDim" }[model.latentSize] ?? (model.latentShape.length > 1 ? "maps" : "dims"), model.latentShape.join("×"));
+    setOptions(this.classes, [["", t("unknownClass")], ...model.classes.map((name) => [name, name])], this.className);
+    this.told.hidden = !model.classes.length;
     this.summary.textContent =
       t("summary", parts.join(" · "), size, model.imageShape.join("×")) +
       (metrics ? ` · ${t("testError", metrics.mse.toFixed(4))}` : "");

@@ -15,18 +15,19 @@ export class Axes {
   }
 
   /** Offer what a model has: two dimensions or fewer leave no choice. */
-  offer({ latentDim, space }) {
-    this.chosen = latentDim > 2 ? space.order.slice(0, 2) : [0, 1];
-    const names = Array.from({ length: latentDim }, (_, dim) => [dim, t("dim", dim + 1)]);
+  offer(model) {
+    const { latentSize, space } = model;
+    this.chosen = latentSize > 2 ? space.order.slice(0, 2) : [0, 1];
+    const names = [...space.order].sort((one, other) => one - other).map((dim) => [dim, model.dimName(dim)]);
     this.dims.forEach((dim, axis) => setOptions(dim, names, this.chosen[axis]));
-    this.kind.value = latentDim > 2 && space.pca ? "pca" : "pair";
+    this.kind.value = latentSize > 2 && space.pca ? "pca" : "pair";
     this.element.hidden = this.kind.value === "pair";
-    this.pair.hidden = latentDim <= 2 || this.kind.value === "pca";
+    this.pair.hidden = latentSize <= 2 || this.kind.value === "pca";
   }
 
   /** The plane through a model's latent space that is chosen. */
-  plane({ space, latentDim }) {
-    return this.kind.value === "pca" ? principalPlane(space) : pairPlane(...this.chosen, latentDim);
+  plane(model) {
+    return this.kind.value === "pca" ? principalPlane(model.space) : pairPlane(...this.chosen, model);
   }
 
   #changeKind() {

@@ -60,14 +60,20 @@ export class Compare {
     if (!this.sameLatent.hidden) this.decodes.request(this.app.latent);
   }
 
+  /** Tell the other model the class too. */
+  redraw() {
+    return this.other && this.#pick();
+  }
+
   async #pick() {
     const { model } = this.app;
     const other = await this.app.modelOf(this.picker.value);
     if (model !== this.app.model || this.picker.value !== other.id) return;
     this.other = other;
+    other.tell(this.app.className);
     this.metrics.replaceChildren(metricTable([model, other]));
     this.figures.forEach((each, place) => (each.querySelector("figcaption").textContent = [model, other][place].card.title));
-    this.sameLatent.hidden = other.latentDim !== model.latentDim;
+    this.sameLatent.hidden = !haveSameLatents(model, other);
     this.note.textContent = whyNoImages(model, other);
     this.sameImages.hidden = this.note.textContent !== "";
     this.follow();
@@ -84,6 +90,7 @@ export class Compare {
   async #drawImages() {
     const { model } = this.app;
     const { other } = this;
+    const { className } = this.app;
     const { count } = model.points;
     if (!this.indices.length || Math.max(...this.indices) >= count) {
       this.indices = Array.from({ length: Math.min(IMAGES, count) }, () => Math.floor(Math.random() * count));
@@ -91,7 +98,7 @@ export class Compare {
     const { indices } = this;
     const images = await model.images(indices);
     const results = await Promise.all([model.reconstruct(images), other.reconstruct(images)]);
-    if (model !== this.app.model || other !== this.other || indices !== this.indices) return;
+    if (model !== this.app.model || other !== this.other || indices !== this.indices || className !== this.app.className) return;
     const headings = [t("input"), model.card.title, other.card.title, t("errorDifference")];
     const rows = headings.map((heading) => h("tr", {}, h("th", { scope: "row" }, heading)));
     indices.forEach((index, place) => {
@@ -113,11 +120,15 @@ export class Compare {
   async #drawLatent(latent) {
     const { model } = this.app;
     const models = [model, this.other];
-    if (models[1].latentDim !== latent.length) return;
+    if (!haveSameLatents(...models)) return;
     const decoded = await Promise.all(models.map((each) => each.decode(latent)));
     if (model !== this.app.model || models[1] !== this.other) return;
     decoded.forEach((pixels, place) => this.pair[place].show(pixels, models[place].imageShape));
   }
+}
+
+function haveSameLatents(model, other) {
+  return String(model.latentShape) === String(other.latentShape);
 }
 
 /** Why two models cannot be compared on images; "" where they can. */
@@ -139,7 +150,7 @@ function cell(made, caption = "") {
 function metricTable(models) {
   const rows = [
     ["", ...models.map((model) => model.card.title)],
-    [t("latentSize"), ...models.map((model) => String(model.latentDim))],
+    [t("latentSize"), ...models.map((model) => model.latentShape.join(" × "))],
     [t("parameters"), ...models.map(({ card }) => (card.parameters.encoder + card.parameters.decoder).toLocaleString())],
     ...[["mse", 5, ""], ["psnr", 2, " dB"], ["ssim", 3, ""]].map(([name, digits, unit]) => [
       `${name.toUpperCase()} (${t("testSplit")})`,

@@ -32,11 +32,12 @@ export class Corner {
   }
 
   /** Offer a model's test images. */
-  offer({ points, space }) {
+  offer(model) {
+    const { points, space } = model;
     this.number.disabled = this.any.disabled = !points;
     this.classes.disabled = !space.labels.length;
     this.number.max = String((points?.count ?? 1) - 1);
-    setOptions(this.classes, [["", "–"], ...space.labels.map((label) => [label, label])], "");
+    setOptions(this.classes, [["", "–"], ...space.labels.map((label) => [label, model.nameOf(label)])], "");
   }
 
   /** Be at a test image. */

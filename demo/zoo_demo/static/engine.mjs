@@ -1,6 +1,7 @@
 // Decodes latents in the browser. A plan, which graph.py writes, says which operations; a buffer holds the weights.
 //
-// A value is {shape, data}: numbers in C order. Value 0 is the latent (1, d); then come the plan's constants, then
+// A value is {shape, data}: numbers in C order. Value 0 is the input (1, n): the latent's numbers, then for a plan with
+// K classes the K + 1 numbers of a one-hot class, the last of which means unknown. Then come the plan's constants, then
 // what each step gives. Arithmetic is in double precision, which is faster here than single: nothing is converted.
 
 const LARGEST_ERROR = 1 / 255; // of a pixel, against PyTorch's
@@ -13,26 +14,29 @@ export async function loadDecoder(planUrl, weightsUrl) {
 }
 
 /**
- * Make the decoder {latentDim, imageShape: [C, H, W], decode} of a plan and its weights, an ArrayBuffer.
+ * Make the decoder {latentShape, classes, imageShape: [C, H, W], decode} of a plan and its weights, an ArrayBuffer.
  *
- * decode(latents: Float32Array(k·d)) gives a new Float32Array(k·C·H·W). Throws where the plan or the weights are not
- * sound, or where the plan's reference latents give other pixels than they gave PyTorch.
+ * decode(latents: Float32Array(k·d), label) gives a new Float32Array(k·C·H·W); d is the product of latentShape, and
+ * the label of all latents is 0 to `classes`, which means unknown and is the default. Throws where the plan or the
+ * weights are not sound, or where the plan's reference inputs give other pixels than they gave PyTorch.
  */
 export function makeDecoder(plan, weights) {
-  check(plan?.format === 1, `format ${plan?.format} of the plan is not 1`);
+  check(plan?.format === 2, `format ${plan?.format} of the plan is not 2`);
   check(weights.byteLength === plan.bytes, `${weights.byteLength} bytes of weights, not ${plan.bytes}`);
-  const { latent_dim: latentDim, image_shape: imageShape } = plan;
-  const latent = newValue([1, latentDim]);
-  const values = [latent, ...plan.constants.map((constant) => readConstant(constant, weights))];
+  const { latent_shape: latentShape, classes, image_shape: imageShape } = plan;
+  check(Number.isInteger(classes) && classes >= 0, `${classes} classes`);
+  const latentSize = sizeOf(latentShape);
+  const input = newValue([1, latentSize + (classes && classes + 1)]);
+  const values = [input, ...plan.constants.map((constant) => readConstant(constant, weights))];
   const runs = [];
   for (const [number, { operation, inputs, shape, options }] of plan.steps.entries()) {
     check(Object.hasOwn(OPERATIONS, operation), `step ${number}: unknown operation ${operation}`);
-    const known = inputs.every((input) => Number.isInteger(input) && input in values);
+    const known = inputs.every((number) => Number.isInteger(number) && number in values);
     check(known, `step ${number}: an input that is not there yet`);
     const output = newValue(shape);
     try {
-      const run = OPERATIONS[operation](inputs.map((input) => values[input]), output, options);
-      if (run) runs.push(run);
+      const step = OPERATIONS[operation](inputs.map((number) => values[number]), output, options);
+      if (step) runs.push(step);
     } catch (error) {
       throw new Error(`step ${number}, ${operation}: ${error.message}`, { cause: error });
     }
@@ -41,25 +45,35 @@ export function makeDecoder(plan, weights) {
   const image = values[plan.output];
   check(String(image?.shape) === String([1, ...imageShape]), `images have shape ${imageShape}, not ${image?.shape}`);
 
-  function decode(latents) {
-    const count = latents.length / latentDim;
-    check(latents instanceof Float32Array && Number.isInteger(count), `latents are a Float32Array of k·${latentDim}`);
-    check(latents.every(Number.isFinite), "latents are finite numbers");
+  /** Pixels of `count` inputs; `fill` writes the i-th. */
+  function run(count, fill) {
     const images = new Float32Array(count * image.data.length);
     for (let i = 0; i < count; i++) {
-      for (let j = 0; j < latentDim; j++) latent.data[j] = latents[i * latentDim + j];
-      for (const run of runs) run();
+      fill(input.data, i);
+      for (const step of runs) step();
       images.set(image.data, i * image.data.length);
     }
     return images;
   }
 
-  const [latents, expected] = plan.reference.map((number) => values[number].data);
-  const pixels = decode(Float32Array.from(latents));
+  function decode(latents, label = classes) {
+    const count = latents.length / latentSize;
+    check(latents instanceof Float32Array && Number.isInteger(count), `latents are a Float32Array of k·${latentSize}`);
+    check(latents.every(Number.isFinite), "latents are finite numbers");
+    check(Number.isInteger(label) && label >= 0 && label <= classes, `a label is 0 to ${classes}`);
+    return run(count, (data, i) => {
+      for (let j = 0; j < latentSize; j++) data[j] = latents[i * latentSize + j];
+      for (let j = latentSize; j < data.length; j++) data[j] = j === latentSize + label ? 1 : 0;
+    });
+  }
+
+  const [inputs, expected] = plan.reference.map((number) => values[number].data);
+  const size = input.data.length;
+  const pixels = run(Math.floor(inputs.length / size), (data, i) => data.set(inputs.subarray(i * size, (i + 1) * size)));
   check(pixels.length === expected.length, `${pixels.length} reference pixels, not ${expected.length}`);
   const error = pixels.reduce((worst, pixel, i) => Math.max(worst, Math.abs(pixel - expected[i])), 0);
   check(error <= LARGEST_ERROR, `a pixel differs by ${error} from PyTorch's`); // so does NaN
-  return { latentDim, imageShape, decode };
+  return { latentShape, classes, imageShape, decode };
 }
 
 async function fetchOk(url) {

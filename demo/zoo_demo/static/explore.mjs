@@ -43,17 +43,22 @@ export class Explore {
     const { dims, order, available } = model.space;
     this.prior.hidden = !model.card.has_prior;
     this.sample.hidden = !available;
-    this.hint.textContent = available ? t("exploreHint") : t("exploreUnmeasured", decimal(dims[0].low), decimal(dims[0].high));
+    const more = model.latentSize - order.length;
+    this.hint.textContent = [
+      available ? t("exploreHint") : t("exploreUnmeasured", decimal(dims[0].low), decimal(dims[0].high)),
+      model.latentShape.length > 1 ? t("mapDimHint") : "",
+      more ? t("noSlider", more) : "",
+    ].join(" ");
     this.rows = order.map((dim) => this.#row(dim, dims[dim]));
     const open = this.rows.slice(0, OPEN_SLIDERS).map((row) => row.element);
     const folded = this.rows.slice(OPEN_SLIDERS).map((row) => row.element);
-    const more = h("details", { ontoggle: () => this.#later() }, h("summary", {}, t("moreDims", folded.length)), ...folded);
-    this.sliders.replaceChildren(...open, ...(folded.length ? [more] : []));
+    const rest = h("details", { ontoggle: () => this.#later() }, h("summary", {}, t("moreDims", folded.length)), ...folded);
+    this.sliders.replaceChildren(...open, ...(folded.length ? [rest] : []));
     this.follow();
   }
 
   #row(dim, range) {
-    const row = new LatentSlider(dim, range, (value) => {
+    const row = new LatentSlider(dim, this.app.model.dimName(dim), range, (value) => {
       const latent = Float32Array.from(this.app.latent);
       latent[dim] = value;
       this.app.setLatent(latent, row);

@@ -48,7 +48,7 @@ export class Gallery {
     this.element.hidden = !model.points;
     if (!model.points) return;
     this.number.max = String(model.points.count - 1);
-    const classes = model.space.labels.map((label) => [label, label]);
+    const classes = model.space.labels.map((label) => [label, model.nameOf(label)]);
     setOptions(this.classes, [["", t("allClasses")], ...classes], this.classes.value);
     this.classes.disabled = !classes.length;
     await this.fill();

@@ -79,6 +79,10 @@ export class LatentMap {
     if (model.points) this.searches.request();
   }
 
+  redraw() {
+    return this.backdrops.request();
+  }
+
   #framed() {
     this.names = ["x", "y"].map((axis) => h("span", { class: `zoo-axis zoo-axis-${axis}` }));
     return h("div", { class: "zoo-map-frame" }, this.canvas, ...this.names);
@@ -106,15 +110,15 @@ export class LatentMap {
     this.#redraw();
   }
 
-  #drawLegend({ space: { labels } }) {
+  #drawLegend(model) {
     this.legend.replaceChildren(
-      ...labels.map((label, place) => {
-        const swatch = h("span", { class: "zoo-swatch", style: `background:${colour(place, labels.length)}` });
+      ...model.space.labels.map((label, place) => {
+        const swatch = h("span", { class: "zoo-swatch", style: `background:${colour(place, model.space.labels.length)}` });
         const toggle = h(
           "button",
           { type: "button", class: "zoo-legend-item", "aria-pressed": "true", onclick: () => this.#toggle(label, toggle) },
           swatch,
-          String(label),
+          model.nameOf(label),
         );
         return toggle;
       }),
@@ -130,10 +134,10 @@ export class LatentMap {
   async #drawBackdrop() {
     const { plane, square } = this;
     const { model, latent } = this.app;
-    const latents = new Float32Array(GRID * GRID * model.latentDim);
+    const latents = new Float32Array(GRID * GRID * model.latentSize);
     for (let cell = 0; cell < GRID * GRID; cell += 1) {
       const at = [((cell % GRID) + 0.5) / GRID, (Math.floor(cell / GRID) + 0.5) / GRID].map((share) => share * SIDE);
-      latents.set(plane.toLatent(square.toPlane(at), latent), cell * model.latentDim);
+      latents.set(plane.toLatent(square.toPlane(at), latent), cell * model.latentSize);
     }
     const pixels = await model.decode(latents);
     if (plane !== this.plane) return;

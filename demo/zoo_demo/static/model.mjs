@@ -27,8 +27,11 @@ export class Model {
     this.card = card;
     this.id = card.id;
     this.imageShape = card.image_shape;
-    this.latentDim = card.latent_dim;
-    this.pixels = card.image_shape.reduce((product, n) => product * n, 1);
+    this.latentShape = card.latent_shape; // [d], or [d, h, w] for maps; latents are flat here
+    this.pixels = sizeOf(card.image_shape);
+    this.latentSize = sizeOf(card.latent_shape);
+    this.classes = card.settings.conditional ? card.classes : []; // that it can be told
+    this.label = this.classes.length; // what it is told: a class, or this number for unknown
     this.decoder = null;
     this.why = "";
     this.path = `/zoo/models/${card.id}`;
@@ -41,16 +44,29 @@ export class Model {
     return this.decoder !== null;
   }
 
+  /** Tell the model a class by its name in all that it decodes from now on; one that it has not is unknown. */
+  tell(className) {
+    const label = this.classes.indexOf(className);
+    this.label = label < 0 ? this.classes.length : label;
+  }
+
+  /** The query that tells the server what the model is told. */
+  get #told() {
+    return this.label < this.classes.length ? `?label=${this.label}` : "";
+  }
+
   /** Decode latents, Float32Array k·d, into pixels, Float32Array k·C·H·W. */
   async decode(latents) {
-    const count = latents.length / this.latentDim;
-    if (this.decoder && count <= LATENTS_A_SLICE) return this.decoder.decode(latents);
+    const count = latents.length / this.latentSize;
+    const { label } = this; // another may be told before the last slice
+    if (this.decoder && count <= LATENTS_A_SLICE) return this.decoder.decode(latents, label);
+    const path = `${this.path}/decode${this.#told}`;
     const slice = this.decoder ? LATENTS_A_SLICE : this.card.most.latents;
     const pixels = new Float32Array(count * this.pixels);
     for (let start = 0; start < count; start += slice) {
-      const part = latents.slice(start * this.latentDim, (start + slice) * this.latentDim);
+      const part = latents.slice(start * this.latentSize, (start + slice) * this.latentSize);
       if (this.decoder) await new Promise((resolve) => setTimeout(resolve));
-      const decoded = this.decoder ? this.decoder.decode(part) : await floats(`${this.path}/decode`, part);
+      const decoded = this.decoder ? this.decoder.decode(part, label) : await floats(path, part);
       pixels.set(decoded, start * this.pixels);
     }
     return pixels;
@@ -59,8 +75,8 @@ export class Model {
   /** Encode and decode images, Uint8Array k·C·H·W. */
   async reconstruct(images) {
     const count = images.length / this.pixels;
-    const answer = await floats(`${this.path}/reconstruct`, images);
-    const errors = count * this.latentDim;
+    const answer = await floats(`${this.path}/reconstruct${this.#told}`, images);
+    const errors = count * this.latentSize;
     return {
       latents: answer.slice(0, errors),
       errors: answer.slice(errors, errors + count),
@@ -102,7 +118,7 @@ export class Model {
 
   async #measuredPoints(count) {
     const raw = await bytes(`${this.path}/points`);
-    const numbers = count * this.latentDim;
+    const numbers = count * this.latentSize;
     return {
       count,
       latents: new Float32Array(raw.buffer, 0, numbers),
@@ -124,12 +140,25 @@ export class Model {
   }
 
   titleOf(index) {
-    return t("testImage", index, this.points.labels[index]);
+    return t("testImage", index, this.nameOf(this.points.labels[index]));
+  }
+
+  /** The name of a class; of one that has none its number. */
+  nameOf(label) {
+    return this.card.classes[label] ?? String(label);
+  }
+
+  /** The name of a number of the latent, of maps with its place: counted from 1. */
+  dimName(dim) {
+    if (this.latentShape.length === 1) return t("dim", dim + 1);
+    const [, height, width] = this.latentShape;
+    const place = dim % (height * width);
+    return t("mapDim", Math.floor(dim / (height * width)) + 1, Math.floor(place / width) + 1, (place % width) + 1);
   }
 
   /** The latent of a test image. */
   latentOf(index) {
-    return this.points.latents.slice(index * this.latentDim, (index + 1) * this.latentDim);
+    return this.points.latents.slice(index * this.latentSize, (index + 1) * this.latentSize);
   }
 
   /** The middle of the data: where the sliders start. */
@@ -141,4 +170,8 @@ export class Model {
   randomLatent() {
     return Float32Array.from(this.space.dims, ({ low, high }) => low + (high - low) * Math.random());
   }
+}
+
+function sizeOf(shape) {
+  return shape.reduce((product, side) => product * side, 1);
 }

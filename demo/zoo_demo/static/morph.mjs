@@ -66,6 +66,11 @@ export class Morph {
     this.#changed();
   }
 
+  redraw() {
+    for (const corner of this.corners) corner.frames.request();
+    this.#changed();
+  }
+
   /** The latent at time t in [0, 1]. */
   latent(time) {
     const [a, b, c] = this.corners.map((corner) => corner.latent);
@@ -100,9 +105,9 @@ export class Morph {
   }
 
   #latents(count) {
-    const { latentDim } = this.app.model;
-    const latents = new Float32Array(count * latentDim);
-    for (let step = 0; step < count; step += 1) latents.set(this.latent(step / (count - 1)), step * latentDim);
+    const { latentSize } = this.app.model;
+    const latents = new Float32Array(count * latentSize);
+    for (let step = 0; step < count; step += 1) latents.set(this.latent(step / (count - 1)), step * latentSize);
     return latents;
   }
 
@@ -175,7 +180,7 @@ function cornersOfRange(model) {
 
 /** Along the great circle (Shoemake 1985); straight where the ends are parallel. */
 function spherical(a, b, time) {
-  const norm = (latent) => Math.hypot(...latent);
+  const norm = (latent) => Math.sqrt(latent.reduce((sum, value) => sum + value ** 2, 0));
   const cosine = a.reduce((sum, value, dim) => sum + value * b[dim], 0) / (norm(a) * norm(b));
   const angle = Math.acos(Math.min(1, Math.max(-1, cosine)));
   if (!(Math.sin(angle) > 1e-4)) return a.map((value, dim) => value + time * (b[dim] - value));

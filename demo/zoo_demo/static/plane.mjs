@@ -3,10 +3,10 @@
 import { t } from "./text.mjs";
 
 /** Two latent dimensions; the others stay as they are. A latent of one dimension has a flat second axis. */
-export function pairPlane(first, second, latentDim) {
-  const flat = second >= latentDim;
+export function pairPlane(first, second, model) {
+  const flat = second >= model.latentSize;
   return {
-    names: [t("dim", first + 1), flat ? "" : t("dim", second + 1)],
+    names: [model.dimName(first), flat ? "" : model.dimName(second)],
     toPlane: (latent) => [latent[first], flat ? 0 : latent[second]],
     toLatent: ([x, y], base) => {
       const latent = Float32Array.from(base);

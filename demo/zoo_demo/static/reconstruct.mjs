@@ -43,8 +43,13 @@ export class Reconstruct {
   }
 
   async show(model) {
-    this.note.textContent = model.space.available ? "" : t("noDataset", model.space.why);
+    const measured = model.classes.length ? t("measuredUntold") : "";
+    this.note.textContent = model.space.available ? measured : t("noDataset", model.space.why);
     await Promise.all([this.gallery.show(model), this.#choose(this.#again(model))]);
+  }
+
+  redraw() {
+    return this.reconstructions.request(this.chosen);
   }
 
   /** What was chosen before, for another model: a test image by its number. */

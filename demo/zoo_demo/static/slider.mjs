@@ -11,7 +11,7 @@ const DIRECTIONS = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 };
 
 export class LatentSlider {
   /** `onmove` gets each value that the user chooses. */
-  constructor(dim, { low, high, std }, onmove) {
+  constructor(dim, name, { low, high, std }, onmove) {
     this.dim = dim;
     this.value = null;
     this.usual = { low, high };
@@ -20,8 +20,8 @@ export class LatentSlider {
     this.output = h("output", { for: id });
     this.slider = h("input", { id, type: "range", step: "any", oninput: () => onmove(Number(this.slider.value)) });
     this.slider.addEventListener("keydown", (event) => this.#step(event));
-    this.strip = new Strip(t("stripOf", dim + 1), (share) => onmove(this.low + share * (this.high - this.low)));
-    const label = h("label", { for: id, title: t("spread", short(std)) }, t("dim", dim + 1));
+    this.strip = new Strip(t("stripOf", name), (share) => onmove(this.low + share * (this.high - this.low)));
+    const label = h("label", { for: id, title: t("spread", short(std)) }, name);
     this.element = h("div", { class: "zoo-slider" }, label, this.slider, this.output, this.strip.element);
     this.fit(low);
   }

@@ -65,6 +65,11 @@ export function modelOptions(cards) {
   }).filter(Boolean);
 }
 
+/** A component's name, with its weight in a sum of distortions. */
+export function weighted({ name, weight = 1 }) {
+  return weight === 1 ? name : `${weight} × ${name}`;
+}
+
 /** A number with three significant digits. */
 export function short(value) {
   return Number.isFinite(value) ? String(Number(value.toPrecision(3))) : "–";
