@@ -56,7 +56,17 @@ class EncoderSpec(ComponentSpec):
 
     It gives an `nn.Module` from images `(N, C, H, W)`, float in [0, 1], to features
     `(N, out_features)`. One that gives maps `(N, out_features, h, w)` has the attribute
-    `features_shape`: `(out_features, h, w)`.
+    `features_shape`: `(out_features, h, w)`. An image shape or a size that it cannot work with it
+    refuses by `ValueError`. In eval mode its output is deterministic, and independent of the other
+    images in the batch.
+
+    What it may declare, as class attributes, and what it may define:
+
+    - `takes_mask = True`: `forward(images, mask)` takes a mask, bool `(N, 1, H, W)`, True where a
+      pixel is hidden.
+    - `frozen = True`: it has weights that are not trained (`requires_grad` is False). A module all
+      of whose weights are frozen may stay in eval mode in training.
+    - `start(batch, parts)`: called once in a new training, as `zoo.Objective.start`.
     """
 
     kind: ClassVar[Kind] = "encoder"
@@ -68,7 +78,8 @@ class DecoderSpec(ComponentSpec):
     """A decoder. The target is called as `target(latent_shape, output_shape, **options)`.
 
     It gives an `nn.Module` from latents `(N, *latent_shape)` to output `(N, *output_shape)`, which
-    need not be bounded: the distortion makes an image of it.
+    need not be bounded: the distortion makes an image of it. One that takes vectors alone, or maps
+    alone, refuses the others by `ValueError`. It may declare `frozen = True`, as an encoder.
     """
 
     kind: ClassVar[Kind] = "decoder"

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -290,6 +291,13 @@ def test_its_snippet_of_a_conditional_model_runs(run_zoo, environment, tmp_path,
     exec(snippet, found)
     assert found["images"].shape == found["unknown"].shape == (3, 1, 16, 16)
     assert not torch.equal(found["others"], found["unknown"])
+
+
+def test_its_snippet_of_a_pretrained_model_yields_a_spec():
+    (snippet,) = re.findall(r"```python\n(@hookimpl\ndef zoo_models.*?)```", GUIDE, re.DOTALL)
+    found = {"hookimpl": zoo.hookimpl, "ModelSpec": zoo.ModelSpec, "Iterator": Iterator}
+    exec(snippet, found)
+    assert [type(spec) for spec in found["zoo_models"]()] == [zoo.ModelSpec]
 
 
 def signature(name, member):

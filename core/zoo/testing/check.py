@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,8 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from zoo.defaults import float32_on_cpu
-from zoo.errors import IncompatibleError, PluginError, command, printable
+from zoo.errors import IncompatibleError, PluginError, printable
 from zoo.options import REQUIRED, Option, options_of, parse_options
 from zoo.parts import DataFacts
 from zoo.registry import Component
@@ -27,39 +27,18 @@ CHECKS: list[Check] = []
 IMAGE_SHAPES = ((1, 28, 28), (3, 32, 32), (1, 28, 20), (3, 33, 31))
 OTHER_CHANNELS = ((6, 28, 28), (2, 32, 32))  # a distortion may ask a decoder for more channels than an image has
 SIZES = (3, 1, 16)
-
-# Exceptions of torch whose cause is not the check's usual one, by a part of their text.
-_KNOWN_CAUSES = {
-    "should be between 0 and 1": "binary cross-entropy of outputs outside [0, 1]: a decoder's outputs are not bounded",
-    "does not require grad": "weights that are all frozen, or a `.detach()` or `torch.no_grad()` on the way",
-}
+OTHER_SIZES = (2, 4, 8, 32, 64, 128, 256, 512)  # for components that refuse all of SIZES
 LATENT_SHAPES = ((3,), (3, 4, 4), (3, 7, 7), (1,), (16,))
 DATA = DataFacts((1, 8, 8), ("a", "b", "c"), 64)
 
-# The positional arguments that a component is tried with. Of each group, the first that it takes;
-# then the others of the first group.
-_GROUPS: dict[Kind, list[list[Arguments]]] = {
-    "encoder": [[(shape, size) for size in SIZES] for shape in IMAGE_SHAPES],
-    "decoder": [[(latent, shape) for latent in LATENT_SHAPES] for shape in (*IMAGE_SHAPES, *OTHER_CHANNELS)],
-    "objective": [[(size, DATA) for size in SIZES]],
-    "distortion": [[(shape,)] for shape in IMAGE_SHAPES],
-}
-
 
 class Failed(Exception):  # noqa: N818 - a verdict, not an error of ours
-    """A component breaks the contract: what was measured, and what is allowed.
+    """A component breaks the contract: what was measured, and what is allowed."""
 
-    Args:
-        measured: What was measured.
-        allowed: What is allowed.
-        cause: What usually leads to this measurement, where it is not what usually breaks the check.
-    """
-
-    def __init__(self, measured: str, allowed: str, cause: str = "") -> None:
+    def __init__(self, measured: str, allowed: str) -> None:
         super().__init__(f"{measured}; allowed: {allowed}")
         self.measured = measured
         self.allowed = allowed
-        self.cause = cause
 
 
 class NotApplicable(Exception):  # noqa: N818
@@ -97,7 +76,6 @@ class Outcome:
         result: Whether it passed.
         message: Of a failure, what was measured and what is allowed; why a check does not apply.
         again: The command that runs this check again.
-        cause: What usually leads to such a failure.
     """
 
     component: Component
@@ -105,12 +83,11 @@ class Outcome:
     result: Result
     message: str
     again: str
-    cause: str
 
     @property
     def explanation(self) -> tuple[str, str, str]:
         """What the reader of a failure needs, a line each."""
-        return self.message, f"usual cause: {self.cause}", f"again: {self.again}"
+        return self.message, f"usual cause: {self.check.cause}", f"again: {self.again}"
 
 
 @dataclass
@@ -182,13 +159,17 @@ class Subject:
         Raises:
             NotApplicable: There are none, which `takes_images`, `is_objective` or `is_distortion` reports.
         """
-        groups = [[case for case in group if self.takes(*case)] for group in _GROUPS[self.kind]]
-        groups = [group for group in groups if group]
-        taken = [group[0] for group in groups] + [case for group in groups[:1] for case in group[1:]]
+        taken = self._taken(SIZES, LATENT_SHAPES) or self._taken(OTHER_SIZES, tuple((size,) for size in OTHER_SIZES))
         if not any(self.refusal(*case) is None for case in taken):
-            tried = ", ".join(said(*group[0]) for group in _GROUPS[self.kind])
+            tried = ", ".join(said(*group[0]) for group in _groups(self.kind, SIZES, LATENT_SHAPES))
             raise NotApplicable(f"it can be built for nothing that is tried: {tried}")
         return taken
+
+    def _taken(self, sizes: tuple[int, ...], latent_shapes: tuple[tuple[int, ...], ...]) -> list[Arguments]:
+        """Return the first of each group that it takes, then the others of the first such group."""
+        groups = [[c for c in group if self.takes(*c)] for group in _groups(self.kind, sizes, latent_shapes)]
+        groups = [group for group in groups if group]
+        return [group[0] for group in groups] + [case for group in groups[:1] for case in group[1:]]
 
     def build(self, *arguments: Any, seed: int = 0) -> Any:
         """Build an encoder, decoder, objective or distortion with weights drawn from the seed, in eval mode.
@@ -264,20 +245,29 @@ def require(function: Callable[[Subject], None], subject: Subject, reason: str) 
 def run_check(check: Check, subject: Subject) -> Outcome:
     """Run one check, and tell the outcome."""
     result: Result = "failed"
-    message, cause = "", check.cause
+    message = ""
     try:
-        with preserved_randomness(), float32_on_cpu():
+        with preserved_randomness():
             check.run(subject)
         result = "passed"
     except NotApplicable as reason:
         result, message = "not applicable", str(reason)
     except Failed as failure:
         message = f"{_one_line(failure.measured)}; allowed: {failure.allowed}"
-        cause = failure.cause or _known_cause(failure.measured) or cause
     except Exception as error:  # whatever a component's own code raises breaks the promise
         message = f"{_one_line(described(error))}; allowed: no exception"
-        cause = _known_cause(str(error)) or cause
-    return Outcome(subject.component, check, result, message, _command(check, subject), cause)
+    return Outcome(subject.component, check, result, message, _command(check, subject))
+
+
+def _groups(kind: Kind, sizes: tuple[int, ...], latent_shapes: tuple[tuple[int, ...], ...]) -> list[list[Arguments]]:
+    """Return the positional arguments that a component is tried with; in a group only sizes differ."""
+    groups: dict[Kind, list[list[Arguments]]] = {
+        "encoder": [[(shape, size) for size in sizes] for shape in IMAGE_SHAPES],
+        "decoder": [[(latent, shape) for latent in latent_shapes] for shape in (*IMAGE_SHAPES, *OTHER_CHANNELS)],
+        "objective": [[(size, DATA) for size in sizes]],
+        "distortion": [[(shape,)] for shape in IMAGE_SHAPES],
+    }
+    return groups[kind]
 
 
 def described(error: BaseException) -> str:
@@ -290,10 +280,6 @@ def said(*arguments: Any) -> str:
     return " and ".join("×".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in arguments)
 
 
-def _known_cause(text: str) -> str:
-    return next((cause for part, cause in _KNOWN_CAUSES.items() if part in text), "")
-
-
 def _one_line(text: str) -> str:
     return printable(" ".join(text.split()), 300).rstrip(".")
 
@@ -303,4 +289,4 @@ def _command(check: Check, subject: Subject) -> str:
     for name, value in subject.options.items():
         text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         words += ["--set", f"{subject.kind}.{name}={text}"]
-    return command(*words)
+    return shlex.join(words)

@@ -188,7 +188,8 @@ def probabilities_sum_to_one(subject: Subject) -> None:
         totals = _masses(distortion, output) if kind == "mass" else _integrals(distortion, output)
         if not any(abs(total - 1) < 0.01 for total in totals):
             raise Failed(
-                f"the probabilities of all values of a pixel are {' or '.join(f'{t:.4g}' for t in totals)}", "1"
+                f"the probabilities of all values of a pixel are {' or '.join(f'{t:.4g}' for t in totals)}",
+                "a sum or integral of 1",
             )
 
 

@@ -19,6 +19,7 @@ from zoo.specs import DatasetSpec, Kind
 from zoo.testing.check import (
     IMAGE_SHAPES,
     LATENT_SHAPES,
+    OTHER_SIZES,
     SIZES,
     Arguments,
     Failed,
@@ -42,9 +43,10 @@ def takes_images(subject: Subject) -> None:
     declared = [spec.image_shape for spec in specs if isinstance(spec, DatasetSpec) and spec.image_shape]
     shapes = list(dict.fromkeys((*IMAGE_SHAPES, *declared)))
     if subject.kind == "encoder":
-        cases: list[Arguments] = [(shape, SIZES[0]) for shape in shapes]
+        cases: list[Arguments] = [(shape, size) for size in (*SIZES, *OTHER_SIZES) for shape in shapes]
     else:
-        cases = [(latent_shape, shape) for shape in shapes for latent_shape in LATENT_SHAPES]
+        latent_shapes = (*LATENT_SHAPES, *((size,) for size in OTHER_SIZES))
+        cases = [(latent_shape, shape) for latent_shape in latent_shapes for shape in shapes]
     refusals = []
     for case in cases:
         refusal = subject.refusal(*case)

@@ -10,7 +10,7 @@ from zoo.autoencoder import Autoencoder
 from zoo.errors import PluginError
 from zoo.objective import Objective
 from zoo.parts import Batch
-from zoo.testing.check import DATA, SIZES, Failed, NotApplicable, Subject, check, described
+from zoo.testing.check import DATA, OTHER_SIZES, SIZES, Failed, NotApplicable, Subject, check, described
 from zoo.testing.reference import (
     COUNT,
     batch_of,
@@ -33,7 +33,7 @@ STEPS = 100
 @check("objective", cause="a class that is not derived from `zoo.Objective`, or a mistake in its constructor")
 def is_objective(subject: Subject) -> None:
     """It is a `zoo.Objective`, for latents of every size that it takes."""
-    sizes = [size for size in SIZES if subject.takes(size, DATA)]
+    sizes = [size for size in (*SIZES, *OTHER_SIZES) if subject.takes(size, DATA)][: len(SIZES)]
     if not sizes:
         refusal = subject.refusal(SIZES[0], DATA)
         said = described(refusal.__cause__ or refusal) if refusal else ""

@@ -1168,6 +1168,20 @@ class Deciding(LinearEncoder):
         return features if features.sum().item() > 0 else 2 * features
 
 
+class ThirtyTwoLatents(LinearDecoder):
+    def __init__(self, latent_shape: tuple[int, ...], output_shape: tuple[int, int, int]) -> None:
+        if latent_shape != (32,):
+            raise ValueError("it takes vectors of 32 latents")
+        super().__init__(latent_shape, output_shape)
+
+
+class FewLatents(Gaussian):
+    def __init__(self, latent_dim: int, data: DataFacts) -> None:
+        if latent_dim > 2:
+            raise IncompatibleError("it takes one or two latents")
+        super().__init__(latent_dim, data)
+
+
 class VectorsOnly(Plain):
     def attach(self, parts: Parts) -> None:
         if len(parts.latent_shape) != 1:

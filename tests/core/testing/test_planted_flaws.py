@@ -119,6 +119,11 @@ def test_a_decoder_of_maps_alone_is_tried_on_maps():
     assert {latent_shape for latent_shape, _ in subject.cases} == {(3, 4, 4), (3, 7, 7)}
 
 
+@pytest.mark.parametrize(("kind", "target"), [("decoder", "ThirtyTwoLatents"), ("objective", "FewLatents")])
+def test_a_component_may_refuse_sizes(kind, target):
+    assert failures(Flaw(kind, target)) == {}
+
+
 def test_an_objective_that_refuses_maps_is_tried_on_vectors():
     assert failures(Flaw("objective", "VectorsOnly")) == {}
 
