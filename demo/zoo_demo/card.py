@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from zoo.config import RunConfig, flag_of, sum_text
-from zoo.errors import ZooError
+from zoo.cli.common import json_values
+from zoo.config import RunConfig, default_lr, flag_of, sum_text
+from zoo.errors import ZooError, command
 from zoo.options import REQUIRED, options_of
 from zoo.specs import KINDS, Kind
 
@@ -63,13 +62,13 @@ def card_of(id_: str, source: Source, checkpoint: Checkpoint) -> Card:
         "test_metrics": metadata.test_metrics,
         "epoch": metadata.epoch,
         "versions": metadata.versions,
-        "settings": config.model_dump(mode="json", exclude=set[str](KINDS)),
+        "settings": config.model_dump(mode="json", exclude={str(kind) for kind in KINDS}),
         "command": source.command or _command(checkpoint),
         "history": metadata.history and [record.model_dump() for record in metadata.history],
         "sha256": _sha256(checkpoint.path),
         "load": f"zoo.load({json.dumps(source.load, ensure_ascii=False)})",
     }
-    as_json: Card = _json_values(card)
+    as_json: Card = json_values(card)
     return as_json
 
 
@@ -92,9 +91,9 @@ def _command(checkpoint: Checkpoint) -> str:
             words += _assignments(checkpoint, name)
         elif isinstance(value, bool):
             words += [flag_of(name)] * value
-        elif value != field.default:
+        elif value != (default_lr(config.scheduler) if name == "lr" else field.default):
             words += [flag_of(name), _option_text(value)]
-    return shlex.join(words)
+    return command(*words)
 
 
 def _assignments(checkpoint: Checkpoint, kind: Kind) -> Iterable[str]:
@@ -120,12 +119,3 @@ def _option_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ",".join(map(_option_text, value))
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
-
-
-def _json_values(value: Any) -> Any:
-    """Return a value that JSON can hold: a number that it has no word for becomes null."""
-    if isinstance(value, dict):
-        return {name: _json_values(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json_values(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from zoo.errors import IncompatibleError, PluginError, printable
+from zoo.defaults import float32_on_cpu
+from zoo.errors import IncompatibleError, PluginError, command, printable
 from zoo.options import REQUIRED, Option, options_of, parse_options
 from zoo.parts import DataFacts
 from zoo.registry import Component
@@ -31,14 +31,27 @@ OTHER_SIZES = (2, 4, 8, 32, 64, 128, 256, 512)  # for components that refuse all
 LATENT_SHAPES = ((3,), (3, 4, 4), (3, 7, 7), (1,), (16,))
 DATA = DataFacts((1, 8, 8), ("a", "b", "c"), 64)
 
+# Exceptions of torch whose cause is not the check's usual one, by a part of their text.
+_KNOWN_CAUSES = {
+    "should be between 0 and 1": "binary cross-entropy of outputs outside [0, 1]: a decoder's outputs are not bounded",
+    "does not require grad": "weights that are all frozen, or a `.detach()` or `torch.no_grad()` on the way",
+}
+
 
 class Failed(Exception):  # noqa: N818 - a verdict, not an error of ours
-    """A component breaks the contract: what was measured, and what is allowed."""
+    """A component breaks the contract: what was measured, and what is allowed.
 
-    def __init__(self, measured: str, allowed: str) -> None:
+    Args:
+        measured: What was measured.
+        allowed: What is allowed.
+        cause: What usually leads to this measurement, where it is not what usually breaks the check.
+    """
+
+    def __init__(self, measured: str, allowed: str, cause: str = "") -> None:
         super().__init__(f"{measured}; allowed: {allowed}")
         self.measured = measured
         self.allowed = allowed
+        self.cause = cause
 
 
 class NotApplicable(Exception):  # noqa: N818
@@ -76,6 +89,7 @@ class Outcome:
         result: Whether it passed.
         message: Of a failure, what was measured and what is allowed; why a check does not apply.
         again: The command that runs this check again.
+        cause: What usually leads to such a failure.
     """
 
     component: Component
@@ -83,11 +97,12 @@ class Outcome:
     result: Result
     message: str
     again: str
+    cause: str
 
     @property
     def explanation(self) -> tuple[str, str, str]:
         """What the reader of a failure needs, a line each."""
-        return self.message, f"usual cause: {self.check.cause}", f"again: {self.again}"
+        return self.message, f"usual cause: {self.cause}", f"again: {self.again}"
 
 
 @dataclass
@@ -245,18 +260,20 @@ def require(function: Callable[[Subject], None], subject: Subject, reason: str) 
 def run_check(check: Check, subject: Subject) -> Outcome:
     """Run one check, and tell the outcome."""
     result: Result = "failed"
-    message = ""
+    message, cause = "", check.cause
     try:
-        with preserved_randomness():
+        with preserved_randomness(), float32_on_cpu():
             check.run(subject)
         result = "passed"
     except NotApplicable as reason:
         result, message = "not applicable", str(reason)
     except Failed as failure:
         message = f"{_one_line(failure.measured)}; allowed: {failure.allowed}"
+        cause = failure.cause or _known_cause(failure.measured) or cause
     except Exception as error:  # whatever a component's own code raises breaks the promise
         message = f"{_one_line(described(error))}; allowed: no exception"
-    return Outcome(subject.component, check, result, message, _command(check, subject))
+        cause = _known_cause(str(error)) or cause
+    return Outcome(subject.component, check, result, message, _command(check, subject), cause)
 
 
 def _groups(kind: Kind, sizes: tuple[int, ...], latent_shapes: tuple[tuple[int, ...], ...]) -> list[list[Arguments]]:
@@ -280,6 +297,10 @@ def said(*arguments: Any) -> str:
     return " and ".join("×".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in arguments)
 
 
+def _known_cause(text: str) -> str:
+    return next((cause for part, cause in _KNOWN_CAUSES.items() if part in text), "")
+
+
 def _one_line(text: str) -> str:
     return printable(" ".join(text.split()), 300).rstrip(".")
 
@@ -289,4 +310,4 @@ def _command(check: Check, subject: Subject) -> str:
     for name, value in subject.options.items():
         text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         words += ["--set", f"{subject.kind}.{name}={text}"]
-    return shlex.join(words)
+    return command(*words)
