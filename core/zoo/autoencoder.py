@@ -229,6 +229,11 @@ class Autoencoder(nn.Module):
         own = [weight for weight in self.parameters() if weight.requires_grad and id(weight) not in theirs]
         return [own, of_adversaries] if self.adversary_owners else [own]
 
+    @property
+    def frozen_weights(self) -> dict[str, nn.Parameter]:
+        """The weights that no optimizer trains, by name, such as those of a pretrained backbone."""
+        return {name: weight for name, weight in self.named_parameters() if not weight.requires_grad}
+
     def kept_state(self) -> dict[str, Tensor]:
         """Return the tensors that a checkpoint keeps: all but those of parts that only training needs."""
         left_out = tuple(f"{name}." for name in self._training_only())

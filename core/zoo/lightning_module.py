@@ -32,6 +32,7 @@ from zoo.resume_state import require_fit
 from zoo.step import AdversarialStep, CompiledStep, Step, keep_freed_memory
 
 START_IMAGES = 4096  # that `start` is given
+STATES = {"state_dict", "current_model_state"}  # weights in what Lightning keeps
 
 
 class LitAutoencoder(pl.LightningModule):
@@ -100,8 +101,14 @@ class LitAutoencoder(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["steps"] = self.steps
+        for part in STATES & checkpoint.keys():  # frozen weights do not change: the run's checkpoint has them
+            frozen = {f"autoencoder.{name}" for name in self.autoencoder.frozen_weights}
+            checkpoint[part] = {name: value for name, value in checkpoint[part].items() if name not in frozen}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        frozen = {f"autoencoder.{name}": weight.data for name, weight in self.autoencoder.frozen_weights.items()}
+        for part in STATES & checkpoint.keys():
+            checkpoint[part] = checkpoint[part] | frozen
         require_fit(checkpoint, self, self.autoencoder.players)
         self.steps_before = checkpoint["steps"]
 

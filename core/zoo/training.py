@@ -41,6 +41,7 @@ from zoo.data import (
 )
 from zoo.defaults import float32_on_cpu
 from zoo.errors import (
+    CheckpointError,
     ConfigError,
     MissingDependencyError,
     OutputError,
@@ -150,6 +151,8 @@ def fit(
     test_set = load_split(dataset, config.dataset.options, "test")
     autoencoder = build(config, components, facts_of(dataset, images, len(train_places)))
     dry_run(autoencoder, components)
+    if state and autoencoder.frozen_weights:  # a resume state leaves them out
+        _restore_frozen(autoencoder, Run(state.path.parents[1]))
     probe = Batch(to_float(images.images[:4]), images.labels[:4], torch.ones(()))
     columns = loss_columns(autoencoder, probe)
     _require_column(config, columns)
@@ -246,6 +249,19 @@ def _require_same_settings(config: RunConfig, run: Run) -> None:
             f"{printable(run.directory)} was begun with {printable(settings, 400)}. "
             "Only more --epochs and other --threads can be asked for; for other settings choose another --output."
         )
+
+
+def _restore_frozen(autoencoder: Autoencoder, run: Run) -> None:
+    """Take the weights that are not trained from the run's checkpoint.
+
+    Raises:
+        CheckpointError: It is damaged, or lacks one.
+    """
+    kept = checkpoint.read(run.checkpoint).tensors
+    for name, weight in autoencoder.frozen_weights.items():
+        if name not in kept or kept[name].shape != weight.shape:
+            raise CheckpointError(f"{printable(run.checkpoint)} lacks the weight '{printable(name)}'.")
+        weight.data.copy_(kept[name])
 
 
 def _require_column(config: RunConfig, columns: Sequence[str]) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,11 +43,16 @@ PROTOTYPES: dict[str, dict[str, Any]] = {
 STATEFUL = ["AAE", "FactorVAE with patch-gan", "VQ-VAE with maps", "annealed VAE", "VampPrior", "frozen backbone"]
 
 
+def site_of_prototypes(directory: Path) -> Path:
+    """Write the metadata of zoo-prototypes, and return its directory."""
+    write_distribution(directory / "site", "zoo-prototypes", {"prototypes": "zoo_prototypes.plugin"})
+    return directory / "site"
+
+
 @pytest.fixture(scope="module", autouse=True)
 def prototypes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Install zoo-prototypes for this process."""
-    site = tmp_path_factory.mktemp("site")
-    write_distribution(site, "zoo-prototypes", {"prototypes": "zoo_prototypes.plugin"})
+    site = site_of_prototypes(tmp_path_factory.mktemp("prototypes"))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(site))
         patch.syspath_prepend(str(TESTS / "prototypes"))
@@ -85,6 +94,30 @@ def test_a_resumed_training_equals_one_that_was_never_stopped(name: str, train: 
     for state in parted.resume_directory.glob("epoch-3.safetensors"):
         state.unlink()  # as if it had been killed in the third epoch
     assert differences(zoo.resume(parted.directory, quiet=True), whole) == []
+
+
+@pytest.mark.parametrize("name", ["a codebook and an adversary", "an annealed weight"])
+def test_a_resumed_training_of_two_processes_equals_one_that_was_never_stopped(
+    name: str, tmp_path: Path, zoo_environment: dict[str, str]
+) -> None:
+    flags = {
+        "a codebook and an adversary": [
+            "--encoder", "conv", "--set", "encoder.maps=true", "--set", "encoder.width=2", "--set", "decoder.width=2",
+            "--objective", "vq", "--distortion", "mse+0.1*patch-gan",
+        ],
+        "an annealed weight": ["--encoder", "mlp", "--objective", "annealed-vae"],
+    }[name]  # fmt: skip
+    paths = [str(site_of_prototypes(tmp_path)), str(TESTS / "prototypes"), zoo_environment["PYTHONPATH"]]
+    environment = zoo_environment | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "default"}
+    process: dict[str, Any] = {"cwd": tmp_path, "env": environment, "check": True, "stdout": subprocess.DEVNULL}
+    common = ["--dataset", "tiny", "--batch-size", "64", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp"]
+    program = str(Path(sys.executable).with_name("zoo"))
+    subprocess.run([program, "train", *flags, *common, "--epochs", "2", "--output", "whole"], **process)
+    whole, parted = Run(tmp_path / "whole"), Run(tmp_path / "parted")
+    shutil.copytree(whole.directory, parted.directory)
+    (parted.resume_directory / "epoch-2.safetensors").unlink()  # as if it had been killed in the second epoch
+    subprocess.run([program, "resume", "parted"], **process)
+    assert differences(parted, whole) == []
 
 
 def test_an_adversary_is_trained_and_is_part_of_the_resume_state_alone(train: Callable[..., Run]) -> None:
@@ -129,6 +162,8 @@ def test_a_backbone_loads_its_weights_once_and_is_kept(train: Callable[..., Run]
     file.write_bytes(safetensors.torch.save(weights))
     run = train(encoder={"name": "frozen", "options": {"weights": str(file)}})
     file.unlink()
+    state = (run.resume_directory / "epoch-2.safetensors").read_bytes()
+    assert b"encoder.backbone.0.weight" not in state
     loaded = run.load().encoder.backbone.state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in weights.items())
 
