@@ -34,7 +34,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
 
     Args:
         images: uint8 `(N, C, H, W)`; as floats in [0, 1], which models take, `images / 255`.
-        labels: int64 `(N,)`.
+        labels: int64 `(N,)`, or `(N, K)` where the dataset declares K factors.
     """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
@@ -197,7 +197,11 @@ def load_split(component: Component, options: Mapping[str, Any], split: str) -> 
         if isinstance(cause, ValueError):  # it refuses what it was asked for
             raise
         raise PluginError(f"{where}, cannot be read: {described(cause or error)}.") from error
-    return ImageDataset(*tensors_of(source, where, spec.splits[split] if spec.splits else None, spec.image_shape))
+    count = spec.splits[split] if spec.splits else None
+    images, labels = tensors_of(source, where, count, spec.image_shape, len(spec.factors))
+    if spec.classes and int(labels.max()) >= len(spec.classes):
+        raise PluginError(f"{where}, has the label {int(labels.max())}, but only {len(spec.classes)} classes.")
+    return ImageDataset(images, labels)
 
 
 def facts_of(component: Component, dataset: ImageDataset, train_count: int) -> DataFacts:
@@ -211,7 +215,7 @@ def facts_of(component: Component, dataset: ImageDataset, train_count: int) -> D
     spec = component.spec
     assert isinstance(spec, DatasetSpec)
     _, channels, height, width = dataset.images.shape
-    count = int(dataset.labels.max()) + 1
+    count = 0 if spec.factors else int(dataset.labels.max()) + 1
     classes = spec.classes or (tuple(map(str, range(count))) if 1 < count <= MAX_CLASSES else ())
     return DataFacts((channels, height, width), classes, train_count)
 

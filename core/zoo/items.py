@@ -19,9 +19,9 @@ _AXES = {1: "(N,)", 3: "(C, H, W)"}
 
 
 def tensors_of(
-    source: Any, where: str, count: int | None, image_shape: tuple[int, int, int] | None
+    source: Any, where: str, count: int | None, image_shape: tuple[int, int, int] | None, factors: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Return a split's images, uint8 `(N, C, H, W)`, and labels, int64 `(N,)`.
+    """Return a split's images, uint8 `(N, C, H, W)`, and labels, int64 `(N,)`, or `(N, factors)`.
 
     A `TensorDataset` of images and labels is taken as it is; any other map-style dataset is read item by item.
 
@@ -30,6 +30,7 @@ def tensors_of(
         where: The dataset and the split, for errors.
         count: How many images the split is declared to hold; None where options or files decide.
         image_shape: `(C, H, W)`, as declared; None where options or files decide.
+        factors: The number of factors that are declared; 0 where labels are classes.
 
     Raises:
         PluginError: It is not what is declared; where an item is wrong, the error names it.
@@ -38,7 +39,7 @@ def tensors_of(
     if isinstance(source, TensorDataset) and len(source.tensors) == 2:
         images, labels = source.tensors
     else:
-        images, labels = _read_all(source, where, count, image_shape)
+        images, labels = _read_all(source, where, count, image_shape, factors)
     expected = (len(images) if count is None else count, *(image_shape or images.shape[1:]))
     if images.ndim != 4 or not len(images):
         raise PluginError(f"{where}, must hold uint8 images (N, C, H, W), got {images.dtype} {tuple(images.shape)}.")
@@ -47,7 +48,12 @@ def tensors_of(
             f"{where}, must hold uint8 images {expected} with a label each, "
             f"got {images.dtype} {tuple(images.shape)} with {len(labels)} labels."
         )
-    if labels.ndim != 1 or not _is_whole(labels.dtype):
+    if factors and (tuple(labels.shape) != (len(images), factors) or not _is_whole(labels.dtype)):
+        raise PluginError(
+            f"{where}, must hold a whole number for each factor of each image, shape {(len(images), factors)}, "
+            f"got {labels.dtype} {tuple(labels.shape)}."
+        )
+    if not factors and (labels.ndim != 1 or not _is_whole(labels.dtype)):
         raise PluginError(
             f"{where}, must hold a whole number as the label of each image, shape ({len(images)},), "
             f"got {labels.dtype} {tuple(labels.shape)}.{_remedy_of_labels(labels.ndim == 2 and labels.shape[1] > 1)}"
@@ -97,7 +103,7 @@ def described(error: BaseException) -> str:
 
 
 def _read_all(
-    source: Any, where: str, count: int | None, image_shape: tuple[int, int, int] | None
+    source: Any, where: str, count: int | None, image_shape: tuple[int, int, int] | None, factors: int
 ) -> tuple[Tensor, Tensor]:
     require_map_style(source, where)
     if len(source) == 0:
@@ -109,7 +115,8 @@ def _read_all(
         image, label = item_of(source, index, where)
         images.append(_image(image, f"{where}, item {index}", image_shape or _shape_of(image)))
         image_shape = image_shape or _shape_of(images[0])
-        labels.append(_label(label, f"{where}, item {index}"))
+        place = f"{where}, item {index}"
+        labels.append([_label(value, place) for value in label] if factors else _label(label, place))
     return torch.stack(images), torch.tensor(labels)
 
 

@@ -38,7 +38,7 @@ class Batch:
 
     Attributes:
         images: `(N, C, H, W)`, float in [0, 1].
-        labels: int64 `(N,)`; None where there are none.
+        labels: int64 `(N,)`, or `(N, K)` where the dataset declares K factors; None where there are none.
         progress: Share of the training's optimizer steps that are taken, a 0-dim float tensor in
             [0, 1]; 1 in validation.
     """

@@ -125,6 +125,8 @@ class DatasetSpec(ComponentSpec):
         licence: The data's licence, e.g. an SPDX identifier.
         credit: Whom to credit for the data.
         classes: Names of the labels 0, 1, …; where it is empty, the labels' numbers are their names.
+        factors: Names of the factors that the images were made from, and how many values each has. The
+            label of an image then holds a value of each, from 0: labels are `(N, K)`.
     """
 
     kind: ClassVar[Kind] = "dataset"
@@ -134,6 +136,7 @@ class DatasetSpec(ComponentSpec):
     licence: str
     credit: str
     classes: tuple[str, ...] = ()
+    factors: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -151,6 +154,9 @@ class DatasetSpec(ComponentSpec):
         named = isinstance(self.classes, tuple) and all(isinstance(name, str) and name for name in self.classes)
         if not named or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"classes of '{self.name}' must be a tuple of different names, got {self.classes!r}")
+        sized = isinstance(self.factors, Mapping) and all(map(_positive_int, self.factors.values()))
+        if not sized or (self.factors and self.classes):
+            raise ValueError(f"factors of '{self.name}' must give sizes by name, without classes, got {self.factors!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

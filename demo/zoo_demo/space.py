@@ -102,7 +102,7 @@ def unmeasured(latent_size: int, why: str) -> dict[str, Any]:
 def _measure(model: Model, test: ImageDataset) -> Space:
     count = min(len(test), MAX_POINTS, max(1, MAX_NUMBERS // model.latent_size))
     latents, errors = _encode(model, test, np.arange(count))
-    labels = test.labels[:count].numpy()
+    labels = test.labels[:count].reshape(count, -1)[:, 0].numpy()  # the first factor, where there are several
     validation_errors = _validation_errors(model)
     if not all(np.isfinite(numbers).all() for numbers in (latents, errors, validation_errors)):
         raise NoDatasetError("The model gives NaN or infinite numbers for images of its own dataset.")

@@ -82,6 +82,7 @@ def _show_component(component: Component, as_json: bool) -> None:
     if isinstance(component.spec, DatasetSpec):
         spec = component.spec
         facts |= {"image_shape": spec.image_shape, "splits": dict(spec.splits) if spec.splits else None}
+        facts |= {"classes": list(spec.classes), "factors": dict(spec.factors)}
         facts |= {"licence": spec.licence, "credit": spec.credit}
     if as_json:
         print_json({**facts, "options": options})
