@@ -350,5 +350,6 @@ def _require_different(terms: Sequence[DistortionTerm]) -> None:
 def _resolve_component(kind: Kind, part: ComponentConfig, registry: Registry) -> ComponentConfig:
     component = registry.get(kind, part.name)
     options = options_of(component.load())
-    parsed = parse_options(kind, options, part.options)
+    label = f"{kind}.{part.name}" if kind == "distortion" else kind
+    parsed = parse_options(label, options, part.options)
     return part.model_copy(update={"options": {o.name: o.to_json(parsed[o.name]) for o in options}})
