@@ -355,7 +355,9 @@ def _build_distortion(config: RunConfig, components: Components, image_shape: Im
 
 def _conditioning(data: DataFacts) -> Conditioning:
     if len(data.classes) < 2:
-        raise IncompatibleError(f"--conditional needs a dataset with at least two classes; this one has {len(data.classes)}.")
+        raise IncompatibleError(
+            f"--conditional needs a dataset with at least two classes; this one has {len(data.classes)}."
+        )
     return Conditioning(len(data.classes))
 
 

@@ -49,7 +49,7 @@ OTHER_LR = 0.003  # of the schedulers that start at it or stay at it
 MAX_OPTION_VALUES = 2000  # a checkpoint holds them, and is refused where it has far more
 MAX_TERMS = 16  # of a distortion
 
-_TERM = re.compile(r"\s*(?:(?P<weight>[0-9.]+(?:e-?[0-9]+)?)\s*\*\s*)?(?P<name>[^\s*]+)\s*")
+_TERM = re.compile(r"\s*(?:(?P<weight>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e-?[0-9]+)?)\s*\*\s*)?(?P<name>[^\s*]+)\s*")
 
 
 class _Frozen(BaseModel):

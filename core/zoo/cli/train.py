@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -30,7 +31,11 @@ class _TrainCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         from zoo.config import RunConfig
 
-        flags: list[click.Parameter] = [_flag(name, field) for name, field in RunConfig.model_fields.items()]
+        fields = RunConfig.model_fields.items()
+        # While the shell completes a line, no broken plugin may complain: the defaults are left out.
+        flags: list[click.Parameter] = [
+            _flag(name, field, None if ctx.resilient_parsing else _default_of(name, field)) for name, field in fields
+        ]
         return flags + super().get_params(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -142,13 +147,12 @@ def _name_of(part: Any) -> Any:
     return part.get("name") if isinstance(part, dict) else part
 
 
-def _flag(name: str, field: FieldInfo) -> click.Option:
+def _flag(name: str, field: FieldInfo, default: Any) -> click.Option:
     from zoo.config import flag_of
 
     flag = flag_of(name)
     help_text = field.description or ""
-    default = _default_of(name, field)
-    if isinstance(default, bool):
+    if isinstance(field.default, bool):
         return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=help_text)
     if default is not None:
         help_text += f"  [default: {default}]"
@@ -166,7 +170,8 @@ def _default_of(name: str, field: FieldInfo) -> Any:
     if name in ("objective", "distortion"):
         from zoo.registry import installed
 
-        return installed().default(cast(Kind, name)).name
+        with contextlib.suppress(ConfigError):
+            return installed().default(cast(Kind, name)).name
     default = None if field.is_required() else field.default
     return ",".join(map(str, default)) or None if isinstance(default, tuple) else default
 
