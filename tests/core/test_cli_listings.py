@@ -208,7 +208,7 @@ def test_info_as_json_holds_a_models_facts(run_zoo):
         "kind": "encoder",
         "name": "mlp",
         "distribution": "autoencoder-zoo",
-        "version": facts["version"],
+        "version": zoo.checkpoint.read("mnist-mlp").metadata.components[0].version,
         "options": {"hidden": [64]},
     }
 

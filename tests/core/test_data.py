@@ -188,8 +188,9 @@ def test_batches_are_fetched_together_where_all_lie_alike_in_memory_and_none_is_
 def test_images_lie_on_the_device_that_trains_where_they_take_up_to_half_of_its_memory(monkeypatch):
     dataset = blank(10)
     elsewhere = on_device(dataset, torch.device("meta"))
-    (batch,) = Span(elsewhere, torch.tensor([3, 4])).batches(2)
+    ((batch, labels),) = Span(elsewhere, torch.tensor([3, 4])).batches(2)
     assert (elsewhere.images.device.type, batch.device.type, len(elsewhere.labels)) == ("meta", "meta", 10)
+    assert labels.device.type == "meta"
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * 10 * 4 - 1, 1 << 40))
     assert on_device(dataset, torch.device("cuda")) is dataset
 

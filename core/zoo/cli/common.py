@@ -47,9 +47,9 @@ def _dataset_options(context: click.Context, parameter: click.Parameter, values:
     options = _options(context, parameter, values)
     for kind, given in options.items():
         if kind != "dataset":
-            name = printable(f"{kind}.{next(iter(given))}")
+            name, owner = printable(f"{kind}.{next(iter(given))}"), kind.partition(".")[0]
             raise ConfigError(
-                f"--set {name}: only {parameter.metavar} can be set here; the {kind.partition('.')[0]} is the checkpoint's."
+                f"--set {name}: only {parameter.metavar} can be set here; the {owner} is the checkpoint's."
             )
     return options.get("dataset", {})
 
