@@ -361,7 +361,9 @@ def _build_distortion(config: RunConfig, components: Components, image_shape: Im
 
 def _conditioning(data: DataFacts) -> Conditioning:
     if len(data.classes) < 2:
-        raise IncompatibleError("--conditional needs a dataset with at least two classes; this one declares none.")
+        raise IncompatibleError(
+            f"--conditional needs a dataset with at least two classes; this one has {len(data.classes)}."
+        )
     return Conditioning(len(data.classes))
 
 

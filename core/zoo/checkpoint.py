@@ -312,7 +312,7 @@ def new_metadata(config: RunConfig, components: Sequence[Component], data: DataF
 def history_of(rows: Sequence[Mapping[str, float]]) -> tuple[EpochRecord, ...]:
     """Return the rows of metrics.csv as a checkpoint keeps them.
 
-    Of very many rows every n-th is kept, the last one included.
+    Of very many rows every n-th is kept, the last one included; of very many columns the first ones.
     """
     records = [_epoch_record(row) for row in rows]
     most = max(1, min(MAX_HISTORY, MAX_HISTORY_VALUES // max((len(r.losses) for r in records), default=1)))
@@ -321,8 +321,8 @@ def history_of(rows: Sequence[Mapping[str, float]]) -> tuple[EpochRecord, ...]:
 
 
 def _epoch_record(row: Mapping[str, float]) -> EpochRecord:
-    losses = {name: value for name, value in row.items() if name.startswith(("train_", "val_"))}
-    return EpochRecord(epoch=int(row["epoch"]), losses=losses, lr=row["lr"])
+    losses = [(name, value) for name, value in row.items() if name.startswith(("train_", "val_"))]
+    return EpochRecord(epoch=int(row["epoch"]), losses=dict(losses[:MAX_LOSSES]), lr=row["lr"])
 
 
 def _file_of(path: str) -> Path:

@@ -49,7 +49,7 @@ OTHER_LR = 0.003  # of the schedulers that start at it or stay at it
 MAX_OPTION_VALUES = 2000  # a checkpoint holds them, and is refused where it has far more
 MAX_TERMS = 16  # of a distortion
 
-_TERM = re.compile(r"\s*(?:(?P<weight>[0-9.]+(?:e-?[0-9]+)?)\s*\*\s*)?(?P<name>[^\s*]+)\s*")
+_TERM = re.compile(r"\s*(?:(?P<weight>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e-?[0-9]+)?)\s*\*\s*)?(?P<name>[^\s*]+)\s*")
 
 
 class _Frozen(BaseModel):
@@ -350,5 +350,6 @@ def _require_different(terms: Sequence[DistortionTerm]) -> None:
 def _resolve_component(kind: Kind, part: ComponentConfig, registry: Registry) -> ComponentConfig:
     component = registry.get(kind, part.name)
     options = options_of(component.load())
-    parsed = parse_options(kind, options, part.options)
+    label = f"{kind}.{part.name}" if kind == "distortion" else kind
+    parsed = parse_options(label, options, part.options)
     return part.model_copy(update={"options": {o.name: o.to_json(parsed[o.name]) for o in options}})

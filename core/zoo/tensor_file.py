@@ -214,7 +214,7 @@ def _read_header(kind: FileKind, name: str, file: BinaryIO) -> tuple[_Header, by
         start += file.read(_header_end(kind, start, size) - 8)
         header = _header(kind, start, size)
     except ValueError as error:
-        raise CheckpointError(f"{name} is not a {kind.name} of Autoencoder Zoo: {_guess(start)}") from error
+        raise CheckpointError(f"{name} is not a {kind.name} of Autoencoder Zoo: {_guess(kind, start)}") from error
     if set(header.entries) != {"format", kind.entry, "sha256"}:
         raise CheckpointError(f"{name} is a safetensors file, but not a {kind.name} that Autoencoder Zoo wrote.")
     if header.file_size != size:
@@ -253,7 +253,9 @@ def _digest(kind: FileKind, header: _Header, raw: bytes) -> str:
     return digest.hexdigest()
 
 
-def _guess(start: bytes) -> str:
-    if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
+def _guess(kind: FileKind, start: bytes) -> str:
+    # A header's size may also begin with a pickle's first byte.
+    pickled = start[:1] == b"\x80" and int.from_bytes(start[:8], "little") > kind.max_header_bytes
+    if start[:4] == b"PK\x03\x04" or pickled:
         return "it looks like a pickle (torch.save), and Autoencoder Zoo never unpickles."
     return "it is no safetensors file, or was cut short." if start else "it is empty."

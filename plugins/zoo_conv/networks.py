@@ -18,7 +18,7 @@ class ConvEncoder(nn.Module):
     The channels double with each halving, up to eight times the first layer's.
 
     Args:
-        image_shape: `(C, H, W)`: 1 or 3 channels, sides from 16 to 256.
+        image_shape: `(C, H, W)`: sides from 16 to 256.
         out_features: Number of features of an image; channels where they are maps.
         width: Channels of the first layer.
         maps: Whether to give maps `(out_features, h, w)`, by a 1×1 convolution in place of the linear layer.

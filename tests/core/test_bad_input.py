@@ -37,11 +37,51 @@ BAD_SETTINGS = {
     "malformed --set": ([*TRAIN, "--set", "hidden"], r"--set takes KIND\.OPTION=VALUE"),
     "--set of no component": (
         [*TRAIN, "--set", "encodr.hidden=3"],
-        r"'encodr' is none of encoder, decoder, objective, dataset\. Did you mean 'encoder'\?",
+        r"'encodr' is none of encoder, decoder, objective, distortion, dataset\. Did you mean 'encoder'\?",
     ),
     "--set of a component that is not given": (
         [*TRAIN, "--set", "objective.beta=3"],
-        r"--set objective\.beta needs --objective NAME",
+        r"--set objective\.beta needs --objective NAME: 'ae', the default, has no such option\.$",
+    ),
+    "--set of a dataset that is not given": (
+        ["train", "--encoder", "mlp", "--set", "dataset.root=photos"],
+        r"--set dataset\.root needs --dataset NAME\.$",
+    ),
+    "--set of a distortion without its name": (
+        [*TRAIN, "--set", "distortion.scale=3"],
+        r"--set takes distortion\.NAME\.OPTION=VALUE, e\.g\. distortion\.mse\.scale=3, got 'distortion\.scale=3'\.$",
+    ),
+    "--set of a distortion that is not in the sum": (
+        [*TRAIN, "--distortion", "l1+0.1*mse", "--set", "distortion.bernoulli.scale=3"],
+        r"--set distortion\.bernoulli\.scale: the distortion is l1\+mse, e\.g\. --set distortion\.l1\.scale=VALUE$",
+    ),
+    "--set of an option that a distortion lacks": (
+        [*TRAIN, "--set", "distortion.mse.scale=3"],
+        r"Unknown option 'distortion\.mse\.scale'\. It has none\.$",
+    ),
+    "malformed distortion": (
+        [*TRAIN, "--distortion", "l1+"],
+        r"distortion \(--distortion\): a sum of distortions reads NAME\+WEIGHT\*NAME, e\.g\. l1\+0\.1\*perceptual",
+    ),
+    "malformed distortion with --set": (
+        [*TRAIN, "--distortion", "l1+", "--set", "distortion.l1.scale=3"],
+        r"distortion \(--distortion\): a sum of distortions reads NAME\+WEIGHT\*NAME, e\.g\. l1\+0\.1\*perceptual",
+    ),
+    "no such distortion": ([*TRAIN, "--distortion", "l1+mze"], r"No distortion 'mze'\. Did you mean 'mse'\?"),
+    "a distortion that stands twice": (
+        [*TRAIN, "--distortion", "l1+0.5*l1"],
+        r"distortion \(--distortion\): 'l1' stands in the sum twice\.$",
+    ),
+    "a distortion of logits after the first": (
+        [*TRAIN, "--distortion", "mse+bernoulli"],
+        r"distortion 'bernoulli' makes images of its own kind .* first of a sum: --distortion bernoulli\+mse$",
+    ),
+    "a weight of zero": ([*TRAIN, "--distortion", "l1+0*mse"], r"distortion\.1\.weight: must be greater than 0"),
+    "one beta": ([*TRAIN, "--betas", "0.9"], r"betas\.1: Field required"),
+    "a beta of 1": ([*TRAIN, "--betas", "0.9,1"], r"betas\.1: must be less than 1"),
+    "a milestone that is no epoch": (
+        [*TRAIN, "--scheduler", "multi-step", "--milestones", "2,x"],
+        r"milestones\.1: must be a valid integer",
     ),
     "batch size 0": (
         [*TRAIN, "--batch-size", "0"],
@@ -62,7 +102,7 @@ BAD_SETTINGS = {
     "lr NaN": ([*TRAIN, "--lr", "nan"], r"lr \(--lr\): must be"),
     "no such scheduler": (
         [*TRAIN, "--scheduler", "cosin"],
-        r"scheduler \(--scheduler\): must be 'none', 'one-cycle', 'cosine' or 'plateau'",
+        r"scheduler \(--scheduler\): must be 'none', 'one-cycle', 'cosine', 'plateau' or 'multi-step'",
     ),
     "no such accelerator": ([*TRAIN, "--accelerator", "gpuu"], r"Lightning refuses these settings: .*gpuu"),
     "forked processes": (
@@ -82,7 +122,7 @@ BAD_SETTINGS = {
     ),
     "images that the encoder cannot take": (
         ["train", "--encoder", "conv", "--dataset", "tiny-small"],
-        r"encoder 'conv' does not fit 1×8×8 images: it takes 1 or 3 channels and sides from 16 to 256",
+        r"encoder 'conv' cannot be built for image_shape 1×8×8, out_features 3: it takes sides from 16 to 256",
     ),
     "no such config": ([*TRAIN, "--config", "nowhere.json"], r"Cannot read nowhere\.json: No such file"),
 }
@@ -109,6 +149,7 @@ MEANT = {
     "--gpus 2": (["--gpus", "2"], "--accelerator cuda --devices 2"),
     "--gpu": (["--gpu"], "--accelerator cuda"),
     "--learning-rate": (["--learning-rate", "0.1"], "--lr 0.1"),
+    "--loss": (["--loss", "l1"], "--distortion l1"),
     "--learning_rate": (["--learning_rate", "0.1"], "--lr 0.1"),
     "--batch": (["--batch", "64"], "--batch-size 64"),
     "--batch_size": (["--batch_size", "64"], "--batch-size 64"),

@@ -265,7 +265,7 @@ def test_a_long_history_is_thinned_evenly_and_keeps_its_end(epochs: int) -> None
 
 @pytest.mark.parametrize(
     "losses",
-    [["train_loss", "val_loss"], [f"train_{'x' * 20}_{number}" for number in range(checkpoint.MAX_LOSSES)]],
+    [["train_loss", "val_loss"], [f"train_{'x' * 20}_{number}" for number in range(checkpoint.MAX_LOSSES - 2)]],
     ids=["two losses", "very many losses"],
 )
 def test_the_longest_history_fits_into_a_file(
@@ -276,6 +276,12 @@ def test_the_longest_history_fits_into_a_file(
     history = checkpoint.history_of([row(10**6) | long] * checkpoint.MAX_HISTORY)
     checkpoint.save(path, model, metadata.model_copy(update={"history": history}))
     assert checkpoint.read(path).metadata.history == history
+
+
+def test_a_row_of_too_many_losses_keeps_the_first_ones() -> None:
+    (epoch,) = checkpoint.history_of([row(1) | {f"val_{number}": 0.5 for number in range(checkpoint.MAX_LOSSES)}])
+    assert len(epoch.losses) == checkpoint.MAX_LOSSES
+    assert {"train_loss", "val_loss", "val_0"} <= epoch.losses.keys()
 
 
 @pytest.mark.parametrize("spelling", [str, Path], ids=["text", "path"])

@@ -10,6 +10,7 @@ import pytest
 import zoo
 from zoo.cli import app
 from zoo.cli.offers import LISTED
+from zoo.specs import KINDS
 
 
 def commands(command=app, path=()):
@@ -193,6 +194,7 @@ def test_info_shows_what_a_model_was_composed_from(run_zoo):
         ["encoder", "mlp", '{"hidden": [64]}'],
         ["decoder", "mlp", '{"hidden": [64]}'],
         ["objective", "ae", "{}"],
+        ["distortion", "mse", "{}"],
         ["dataset", "mnist", '{"root": null}'],
     ]
 
@@ -201,10 +203,12 @@ def test_info_as_json_holds_a_models_facts(run_zoo):
     facts = json.loads(run_zoo("info", "model", "mnist-mlp", "--json").stdout)
     assert facts["test_metrics"].keys() == {"mse", "psnr", "ssim"}
     assert facts["weights"] == {"encoder": 50435, "decoder": 51216}
-    assert facts["components"]["encoder"] == {
+    assert [component["kind"] for component in facts["components"]] == list(KINDS)
+    assert facts["components"][0] == {
+        "kind": "encoder",
         "name": "mlp",
         "distribution": "autoencoder-zoo",
-        "version": facts["version"],
+        "version": zoo.checkpoint.read("mnist-mlp").metadata.components[0].version,
         "options": {"hidden": [64]},
     }
 
@@ -260,7 +264,7 @@ def test_a_listing_says_nothing_on_stderr(run_zoo, arguments):
     [
         (
             ["list", "modle"],
-            "No kind 'modle'. Did you mean 'model'? The kinds: encoder, decoder, objective, dataset, model.",
+            f"No kind 'modle'. Did you mean 'model'? The kinds: {', '.join(KINDS)}, model.",
         ),
         (["list", "classes"], "No kind 'classes'."),
         (["list", "--nonsense"], "--nonsense"),

@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from zoo import AmbiguousComponentError, ConfigError, DatasetSpec, RunConfig, UnknownComponentError, UsageError, resolve
-from zoo.config import MAX_OPTION_VALUES, ComponentConfig, read_config
+from zoo.config import MAX_OPTION_VALUES, ComponentConfig, DistortionTerm, flat_settings, read_config, sum_text
 from zoo.registry import Component, Plugin, Registry
 from zoo.specs import DecoderSpec, DistortionSpec, EncoderSpec, ObjectiveSpec
 
@@ -271,12 +271,18 @@ def test_a_run_without_encoder_or_dataset_is_refused_with_the_choices(kind):
     assert set(choices.split(", ")) == {known.name for known in REGISTRY.components(kind)}
 
 
-def test_an_encoder_without_a_decoder_of_its_name_gets_the_one_that_fits_all_images():
-    with pytest.raises(UnknownComponentError, match=r"^No decoder 'mlp'\."):  # this registry has none
-        resolved(encoder="lonely")
+def test_an_encoder_without_a_decoder_of_its_name_gets_the_default_one():
+    assert resolved(encoder="lonely").decoder.name == "other"
 
 
-@pytest.mark.parametrize("kind", ["encoder", "decoder", "objective", "dataset"])
+@pytest.mark.parametrize(("kind", "without"), [("decoder", "lonely"), ("objective", "patch"), ("distortion", "patch")])
+def test_where_no_component_is_the_default_one_must_be_named(kind, without):
+    registry = Registry((), [c for c in COMPONENTS if not (c.kind == kind and c.spec.default)], ())
+    with pytest.raises(ConfigError, match=rf"^No {kind} given: --{kind} NAME, one of: "):
+        resolve({"encoder": without, "dataset": "dots"}, registry)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder", "objective", "distortion", "dataset"])
 def test_an_unknown_component_is_refused(kind):
     with pytest.raises(UnknownComponentError, match=f"^No {kind} 'nothing'"):
         resolved(**{kind: "nothing"})
@@ -318,3 +324,111 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 def test_a_directory_is_no_file_of_settings(tmp_path):
     with pytest.raises(UsageError, match=r"^Cannot read .*: Is a directory\.$"):
         read_config(tmp_path)
+
+
+# Distortions
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("mse", [("mse", 1.0)]),
+        ("mse+sharp", [("mse", 1.0), ("sharp", 1.0)]),
+        ("mse+0.1*sharp", [("mse", 1.0), ("sharp", 0.1)]),
+        (" 2*mse + 1e-3 * sharp ", [("mse", 2.0), ("sharp", 1e-3)]),
+        ("sharp", [("sharp", 1.0)]),
+    ],
+)
+def test_a_sum_of_distortions_is_written_as_text(text, terms):
+    config = resolved(distortion=text)
+    assert [(term.name, term.weight) for term in config.distortion] == terms
+    assert resolve(json.loads(config.to_json()), REGISTRY) == config
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"name": "sharp", "options": {"sharpness": 2.0}},
+        [{"name": "sharp", "options": {"sharpness": "2"}, "weight": 1}],
+        DistortionTerm(name="sharp", options={"sharpness": 2}),
+    ],
+    ids=["dict", "list", "config"],
+)
+def test_a_distortion_is_given_with_options(given):
+    (term,) = resolved(distortion=given).distortion
+    assert (term.name, term.weight, term.options) == ("sharp", 1.0, {"sharpness": 2.0})
+
+
+@pytest.mark.parametrize("text", ["mse", "mse+sharp", "mse+0.1*sharp", "0.5*mse+0.001*sharp"])
+def test_a_sum_is_shown_as_it_is_written(text):
+    config = resolved(distortion=text)
+    assert sum_text(config.distortion) == text
+    assert flat_settings(json.loads(config.to_json()))["distortion"] == text
+
+
+def test_the_options_of_a_distortion_are_shown_by_its_name():
+    flat = flat_settings(json.loads(resolved(distortion="mse+0.1*sharp").to_json()))
+    assert flat["distortion.sharp.sharpness"] == 1.0
+    assert flat["encoder.dropout"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ("", r"distortion (--distortion): a sum of distortions reads NAME+WEIGHT*NAME, e.g. l1+0.1*perceptual"),
+        ("mse+", r"distortion (--distortion): a sum of distortions reads NAME+WEIGHT*NAME"),
+        ("mse+x*sharp", r"distortion (--distortion): a sum of distortions reads NAME+WEIGHT*NAME"),
+        ("mse+-1*sharp", r"distortion (--distortion): a sum of distortions reads NAME+WEIGHT*NAME"),
+        ("1.2.3*mse", r"distortion (--distortion): a sum of distortions reads NAME+WEIGHT*NAME"),
+        ("mse+0*sharp", "distortion.1.weight: must be greater than 0, got 0.0"),
+        ("1e9*mse", "distortion.0.weight: must be less than or equal to 1000000, got 1000000000.0"),
+        ("mse+0.5*mse", "distortion (--distortion): 'mse' stands in the sum twice."),
+        ([], "distortion (--distortion): "),
+        ([{"name": "mse"}] * 17, "distortion (--distortion): "),
+        (3, "distortion (--distortion): "),
+        ([{"name": "mse", "weight": "nan"}], "distortion.0.weight: "),
+        ([{"name": "mse", "power": 2}], "distortion.0.power: "),
+        ({"name": "sharp", "options": {"blur": 1}}, "Unknown option 'distortion.sharp.blur'. Its options: sharpness."),
+        ({"name": "sharp", "options": {"sharpness": "x"}}, "distortion.sharp.sharpness: must be a valid number"),
+    ],
+    ids=repr,
+)
+def test_a_malformed_distortion_is_refused(given, complaint):
+    assert refusal(distortion=given).startswith(complaint)
+
+
+def test_labels_of_images_are_dropped_within_bounds_only():
+    assert resolved(conditional=True).label_dropout == 0.1
+    assert refusal(label_dropout=1.5).startswith("label_dropout (--label-dropout): must be less than or equal to 1")
+
+
+# Optimizers
+
+
+@pytest.mark.parametrize(("given", "betas"), [("0.5,0.9", (0.5, 0.9)), ([0.5, 0.9], (0.5, 0.9)), ("0, 0", (0.0, 0.0))])
+def test_betas_are_two_numbers(given, betas):
+    assert resolved(betas=given).betas == betas
+    assert resolved(adversary_betas=given).adversary_betas == betas
+
+
+@pytest.mark.parametrize("given", ["0.9", "0.9,0.99,0.999", "0.9,1", "-0.1,0.9", "a,b", 0.9], ids=repr)
+def test_other_betas_are_refused(given):
+    assert refusal(betas=given).startswith("betas")
+
+
+@pytest.mark.parametrize(("given", "milestones"), [("200,350", (200, 350)), ("3", (3,)), ([1, 2], (1, 2)), ("", ())])
+def test_milestones_are_epochs(given, milestones):
+    assert resolved(scheduler="multi-step", milestones=given).milestones == milestones
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "2.5", "x", list(range(1, 102))], ids=str)
+def test_other_milestones_are_refused(given):
+    assert refusal(milestones=given).startswith("milestones")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("optimizer", "lion"), ("weight_decay", -1), ("factor", 1), ("factor", 0), ("adversary_lr", 0)],
+)
+def test_other_settings_of_the_optimizer_are_refused(setting, value):
+    assert refusal(**{setting: value}).startswith(f"{setting} (--{setting.replace('_', '-')}): must be ")

@@ -29,6 +29,7 @@ from zoo.data import (
     to_float,
     training_loader,
 )
+from zoo.registry import Component, Plugin
 
 
 def blank(count: int) -> ImageDataset:
@@ -120,19 +121,24 @@ def test_turning_pixels_into_floats_leaves_them_as_they_are() -> None:
 
 def test_a_span_gives_its_images_batch_by_batch_as_floats() -> None:
     dataset = load_split(zoo.installed().get("dataset", "tiny"), {}, "test")
-    first, last = Span(dataset, torch.tensor([7, 3, 7, 1, 0])).batches(3)
-    assert torch.equal(first, dataset.images[[7, 3, 7]].float() / 255)
-    assert torch.equal(last, dataset.images[[1, 0]].float() / 255)
+    given_out = list(Span(dataset, torch.tensor([7, 3, 7, 1, 0])).batches(3))
+    for (images, labels), places in zip(given_out, ([7, 3, 7], [1, 0]), strict=True):
+        assert torch.equal(images, dataset.images[places].float() / 255)
+        assert torch.equal(labels, dataset.labels[places])
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 128])
 @pytest.mark.parametrize("together", [1, 2, 5])
 @pytest.mark.parametrize("count", range(1, 15))
 def test_no_batch_has_one_image_unless_all_have(count, size, together, monkeypatch):
-    dataset = ImageDataset(torch.arange(count, dtype=torch.uint8).expand(16, 4, count).permute(2, 1, 0)[:, None], None)
+    dataset = ImageDataset(
+        torch.arange(count, dtype=torch.uint8).expand(16, 4, count).permute(2, 1, 0)[:, None], torch.arange(count)
+    )
     monkeypatch.setattr(data, "FETCHED_BYTES", together * size * 4 * 64)
-    batches = list(Span(dataset, torch.arange(count)).batches(size))
+    batches, labels = zip(*Span(dataset, torch.arange(count)).batches(size), strict=True)
     sizes = [len(batch) for batch in batches]
+    assert [len(each) for each in labels] == sizes
+    assert torch.equal(torch.cat(labels), dataset.labels)
     expected = [size] * (count // size) + [count % size] * (count % size > 0)
     if expected[-1] == 1 and size > 1 and len(expected) > 1:
         expected[-2:] = [size + 1]
@@ -149,7 +155,7 @@ def test_each_process_has_the_batches_that_are_counted_and_none_of_one_image(
     monkeypatch.setattr(data, "SPAN_BATCHES", batches_a_span)
     for rank in range(world_size):
         loader = training_loader(*images(count), 12, 0, world_size=world_size, rank=rank)
-        sizes = [len(batch) for span in loader for batch in span.batches(12 // world_size)]
+        sizes = [len(images) for span in loader for images, _ in span.batches(12 // world_size)]
         assert len(sizes) == batches_an_epoch(loader, 12 // world_size)
         assert sum(sizes) == count // world_size
         assert 1 not in sizes
@@ -165,7 +171,9 @@ def test_batches_are_fetched_together_where_all_lie_alike_in_memory_and_none_is_
 ):
     images = torch.randint(256, (20 * size + 3, *shape), dtype=torch.uint8)
     places = torch.randperm(len(images))
-    batches = list(Span(ImageDataset(images, torch.zeros(len(images))), places).batches(size))
+    labels = torch.arange(len(images))
+    batches, given_labels = zip(*Span(ImageDataset(images, labels), places).batches(size), strict=True)
+    assert torch.equal(torch.cat(given_labels), labels[places])
     assert [len(batch) for batch in batches] == [size] * 20 + [3]
     assert torch.equal(torch.cat(batches), to_float(images[places]))
     assert all(4 * batch.storage_offset() % 256 == 0 for batch in batches)
@@ -180,8 +188,9 @@ def test_batches_are_fetched_together_where_all_lie_alike_in_memory_and_none_is_
 def test_images_lie_on_the_device_that_trains_where_they_take_up_to_half_of_its_memory(monkeypatch):
     dataset = blank(10)
     elsewhere = on_device(dataset, torch.device("meta"))
-    (batch,) = Span(elsewhere, torch.tensor([3, 4])).batches(2)
+    ((batch, labels),) = Span(elsewhere, torch.tensor([3, 4])).batches(2)
     assert (elsewhere.images.device.type, batch.device.type, len(elsewhere.labels)) == ("meta", "meta", 10)
+    assert labels.device.type == "meta"
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * 10 * 4 - 1, 1 << 40))
     assert on_device(dataset, torch.device("cuda")) is dataset
 
@@ -254,13 +263,7 @@ class Raising(Dataset):
 def given(source: object, split: str = "train") -> ImageDataset:
     """Load a dataset whose target gives this object, or raises this exception."""
 
-    class Given:
-        spec = zoo.DatasetSpec(
-            name="given", target="nowhere:target", summary="Given", image_shape=SHAPE,
-            splits={"train": COUNT, "test": COUNT}, licence="CC0-1.0", credit="Nobody",
-        )  # fmt: skip
-        kind = "dataset"
-
+    class Given(Component):
         def load(self):
             def target(split: str):
                 if isinstance(source, Exception):
@@ -269,10 +272,11 @@ def given(source: object, split: str = "train") -> ImageDataset:
 
             return target
 
-        def __str__(self):
-            return "dataset 'given'"
-
-    return load_split(Given(), {}, split)
+    spec = zoo.DatasetSpec(
+        name="given", target="nowhere:target", summary="Given", image_shape=SHAPE,
+        splits={"train": COUNT, "test": COUNT}, licence="CC0-1.0", credit="Nobody",
+    )  # fmt: skip
+    return load_split(Given(spec, Plugin("given", "nowhere", "zoo-given", "1.0")), {}, split)
 
 
 def items(last: object) -> list[object]:

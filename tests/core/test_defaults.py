@@ -13,9 +13,9 @@ import torch
 import zoo
 from conftest import differences
 from zoo.autoencoder import dry_run
+from zoo.config import components_of
 from zoo.data import load_split
 from zoo.defaults import float32_on_cpu
-from zoo.specs import KINDS
 from zoo.testing import check_components, find_components
 
 Defaults = tuple[torch.dtype, torch.device]
@@ -72,11 +72,11 @@ def test_a_resumed_training_is_the_same_to_the_last_bit(changed: Callable[[], No
 
 
 def test_a_model_opens_evaluates_and_samples_as_usual(changed: Callable[[], None], usual: zoo.Run) -> None:
-    expected = usual.load().sample(4, torch.Generator().manual_seed(0))
+    expected = usual.load().sample(4, generator=torch.Generator().manual_seed(0))
     changed()
     before = defaults()
     model = usual.load()
-    samples = model.sample(4, torch.Generator().manual_seed(0))
+    samples = model.sample(4, generator=torch.Generator().manual_seed(0))
     evaluation = zoo.evaluate(usual.directory)
     assert defaults() == before
     assert {(weight.dtype, weight.device.type) for weight in model.parameters()} == {(torch.float32, "cpu")}
@@ -95,7 +95,7 @@ def test_a_split_is_read_as_usual(changed: Callable[[], None]) -> None:
 
 def test_a_dry_run_and_the_contract_tests_pass_as_usual(changed: Callable[[], None], usual: zoo.Run) -> None:
     model, config = usual.load(), usual.config
-    components = {kind: zoo.installed().get(kind, config.component(kind).name) for kind in KINDS}
+    components = components_of(config)
     changed()
     dry_run(model, components)
     subjects = [*find_components("mlp"), *find_components("vae")]

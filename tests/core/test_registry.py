@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 from conftest import ROOT, write_distribution
 from zoo.distributions import find
-from zoo.errors import AmbiguousComponentError, PluginError, UnknownComponentError
+from zoo.errors import AmbiguousComponentError, ConfigError, IncompatibleError, PluginError, UnknownComponentError
 from zoo.registry import DISTRIBUTION, Component, Plugin, PretrainedModel, Problem, Registry, discover
 from zoo.specs import KINDS, DatasetSpec, DecoderSpec, EncoderSpec, ModelSpec, ObjectiveSpec
 
@@ -690,3 +690,67 @@ def test_a_target_that_exits_is_the_plugins_fault(install):
     (site / "target_that_exits.py").write_text("raise SystemExit(3)")
     with pytest.raises(PluginError, match="SystemExit: 3"):
         component("patch", "zoo-patch", target="target_that_exits:Encoder").load()
+
+
+# The default of a kind
+
+
+def of_kind(name, distribution, *, default=False, spec=EncoderSpec):
+    plugin = Plugin(distribution.removeprefix("zoo-"), "nowhere", distribution, "1.0")
+    return Component(spec(name=name, target=f"{__name__}:Patched", summary="A test's", default=default), plugin)
+
+
+def test_the_default_is_the_component_whose_spec_says_so():
+    registry = Registry((), [of_kind("a", "zoo-one"), of_kind("b", "zoo-one", default=True)], ())
+    assert registry.default("encoder").name == "b"
+
+
+def test_a_built_in_default_goes_before_a_third_partys():
+    registry = Registry((), [of_kind("a", "zoo-one", default=True), of_kind("b", DISTRIBUTION, default=True)], ())
+    assert registry.default("encoder").name == "b"
+
+
+def test_a_kind_without_a_default_must_be_chosen():
+    registry = Registry((), [of_kind("a", "zoo-one"), of_kind("b", "zoo-one")], ())
+    with pytest.raises(ConfigError, match=r"^No encoder given: --encoder NAME, one of: a, b\.$"):
+        registry.default("encoder")
+
+
+def test_the_built_ins_have_their_defaults():
+    registry = discover(built_ins_only=True)
+    defaults = {kind: registry.default(kind).name for kind in ("decoder", "objective", "distortion")}
+    assert defaults == {"decoder": "mlp", "objective": "ae", "distortion": "mse"}
+
+
+# Building one
+
+
+class Patched:
+    """Keeps what it was built from, or raises."""
+
+    def __init__(self, image_shape, out_features, *, width: int = 4, error: str = ""):
+        if error:
+            raise {"value": ValueError, "type": TypeError, "runtime": RuntimeError}[error]("no luck\nat all")
+        self.given = (image_shape, out_features, width)
+
+
+def test_a_component_is_built_from_the_contracts_arguments_and_its_options():
+    assert of_kind("a", "zoo-one").build((1, 2, 3), 5, options={"width": "7"}).given == ((1, 2, 3), 5, 7)
+    assert of_kind("a", "zoo-one").build((1, 2, 3), 5).given == ((1, 2, 3), 5, 4)
+
+
+def test_a_component_that_refuses_its_arguments_is_named_with_them():
+    message = r"^encoder 'a' cannot be built for image_shape 1×2×3, out_features 5: no luck\\nat all$"
+    with pytest.raises(IncompatibleError, match=message):
+        of_kind("a", "zoo-one").build((1, 2, 3), 5, options={"error": "value"})
+
+
+@pytest.mark.parametrize("error", ["type", "runtime"])
+def test_a_component_that_fails_while_it_is_built_is_named_with_its_distribution(error):
+    with pytest.raises(PluginError, match=r"^encoder 'a' of zoo-one 1\.0 cannot be built: \w+Error: no luck"):
+        of_kind("a", "zoo-one").build((1, 2, 3), 5, options={"error": error})
+
+
+def test_an_unknown_option_is_refused_before_anything_is_built():
+    with pytest.raises(ConfigError, match=r"^Unknown option 'encoder\.widht'\. Did you mean 'width'\?"):
+        of_kind("a", "zoo-one").build((1, 2, 3), 5, options={"widht": 1})

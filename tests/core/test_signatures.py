@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
 from torch.utils.data import TensorDataset
 
 import zoo
-from zoo import IncompatibleError, Objective, PluginError
+from zoo import Batch, DataFacts, Distortion, IncompatibleError, Objective, Parts, PluginError
 from zoo.autoencoder import build, dry_run
+from zoo.config import Components, RunConfig, components_of
 from zoo.data import load_split
 from zoo.registry import Component, Plugin
 from zoo.signatures import named
-from zoo.specs import KINDS, DatasetSpec, DecoderSpec, EncoderSpec, Kind, ObjectiveSpec
+from zoo.specs import DatasetSpec, DecoderSpec, DistortionSpec, EncoderSpec, Kind, ObjectiveSpec
 
-IMAGE_SHAPE = (1, 16, 16)
-SPECS: dict[Kind, Any] = {"encoder": EncoderSpec, "decoder": DecoderSpec, "objective": ObjectiveSpec}
+DATA = DataFacts((1, 16, 16))
+SPECS: dict[Kind, Any] = {
+    "encoder": EncoderSpec, "decoder": DecoderSpec, "objective": ObjectiveSpec, "distortion": DistortionSpec,
+}  # fmt: skip
 LOSSES = named(Objective, "losses")  # as the base class declares it
 LATENTS = named(Objective, "latents")
 SAMPLE_PRIOR = named(Objective, "sample_prior")
@@ -31,13 +34,24 @@ def component_of(kind: Kind, target: type) -> Component:
     return Component(spec, Plugin("planted", "planted", "zoo-planted", "1.2"))
 
 
+def planted(kind: Kind, target: type) -> tuple[RunConfig, Components]:
+    """Return a run's config and components, of which one is planted."""
+    config = zoo.resolve({"encoder": "mlp", "dataset": "tiny"})
+    component = component_of(kind, target)
+    if kind == "distortion":
+        (term,) = config.distortion
+        change: dict[str, Any] = {"distortions": (component,)}
+        part: Any = (term.model_copy(update={"options": {}}),)
+    else:
+        change = {kind: component}
+        part = getattr(config, kind).model_copy(update={"options": {}})
+    return config.model_copy(update={kind: part}), dataclasses.replace(components_of(config), **change)
+
+
 def tried(kind: Kind, target: type) -> None:
     """Build an autoencoder of which one component is planted, and dry-run it, as training does first."""
-    config = zoo.resolve({"encoder": "mlp", "dataset": "tiny"})
-    components = {each: zoo.installed().get(each, config.component(each).name) for each in KINDS}
-    components[kind] = component_of(kind, target)
-    part = config.component(kind).model_copy(update={"options": {}})
-    dry_run(build(config.model_copy(update={kind: part}), components, IMAGE_SHAPE), components)
+    config, components = planted(kind, target)
+    dry_run(build(config, components, DATA), components)
 
 
 def assert_refused(kind: Kind, target: type, message: str) -> None:
@@ -55,13 +69,26 @@ class RenamedEncoder(nn.Module):
 
 
 class FewerDecoder(nn.Module):
-    def __init__(self, latent_dim: int, *, bias: bool = True) -> None:
+    def __init__(self, latent_shape: tuple[int, ...], *, bias: bool = True) -> None:
         super().__init__()
+
+
+class OfContract01(Objective):
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__(latent_dim, DATA)
+
+    def losses(self, *arguments: Any) -> dict[str, Tensor]:
+        return {}
+
+
+class NoShape(Distortion):
+    def __init__(self) -> None:
+        super().__init__((1, 16, 16))
 
 
 class NoArguments(Objective):
     def __init__(self) -> None:
-        super().__init__(3)
+        super().__init__(3, DATA)
 
     def losses(self, *arguments: Any) -> dict[str, Tensor]:
         return {}
@@ -71,8 +98,10 @@ class NoArguments(Objective):
     ("kind", "target", "expected", "got"),
     [
         ("encoder", RenamedEncoder, "(image_shape, out_features, *, OPTIONS)", "(image_shape, out_features, width)"),
-        ("decoder", FewerDecoder, "(latent_dim, image_shape, *, OPTIONS)", "(latent_dim, *, bias=True)"),
-        ("objective", NoArguments, "(latent_dim, *, OPTIONS)", "()"),
+        ("decoder", FewerDecoder, "(latent_shape, output_shape, *, OPTIONS)", "(latent_shape, *, bias=True)"),
+        ("objective", NoArguments, "(latent_dim, data, *, OPTIONS)", "()"),
+        ("objective", OfContract01, "(latent_dim, data, *, OPTIONS)", "(latent_dim)"),
+        ("distortion", NoShape, "(image_shape, *, OPTIONS)", "()"),
     ],
 )
 def test_a_constructor_with_another_signature_is_refused(kind: Kind, target: type, expected: str, got: str) -> None:
@@ -132,13 +161,22 @@ class Function:
 
 
 class NoObjective(nn.Module):
-    def __init__(self, latent_dim: int) -> None:
+    def __init__(self, latent_dim: int, data: DataFacts) -> None:
+        super().__init__()
+
+
+class NoDistortion(nn.Module):
+    def __init__(self, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
 
 
 @pytest.mark.parametrize(
     ("kind", "target", "expected"),
-    [("encoder", Function, "torch.nn.Module"), ("objective", NoObjective, "zoo.Objective")],
+    [
+        ("encoder", Function, "torch.nn.Module"),
+        ("objective", NoObjective, "zoo.Objective"),
+        ("distortion", NoDistortion, "zoo.Distortion"),
+    ],
 )
 def test_a_component_of_another_class_is_refused(kind: Kind, target: type, expected: str) -> None:
     assert_refused(kind, target, f" must be a {expected}, got {target.__name__}.")
@@ -148,8 +186,8 @@ def test_a_component_of_another_class_is_refused(kind: Kind, target: type, expec
 
 
 class Right(Objective):
-    def losses(self, images: Tensor, encode: Any, decode: Any) -> dict[str, Tensor]:
-        return {"loss": mse_loss(decode(self.latents(encode(images))), images)}
+    def losses(self, batch: Batch, parts: Parts) -> dict[str, Tensor]:
+        return {"loss": parts.loss(parts.decode(self.latents(parts.encode(batch.images))), batch.images)}
 
 
 class LossesOfImages(Objective):
@@ -158,7 +196,7 @@ class LossesOfImages(Objective):
 
 
 class LossesOfMore(Objective):
-    def losses(self, images, encode, decode, weight, *, scale):  # type: ignore[no-untyped-def]
+    def losses(self, batch, parts, weight, *, scale):  # type: ignore[no-untyped-def]
         raise AssertionError("it is not called")
 
 
@@ -180,13 +218,22 @@ class LatentsAsProperty(Right):
     ("target", "method", "expected", "got"),
     [
         (LossesOfImages, "losses", LOSSES, "(images)"),
-        (LossesOfMore, "losses", LOSSES, "(images, encode, decode, weight, *, scale)"),
+        (LossesOfMore, "losses", LOSSES, "(batch, parts, weight, *, scale)"),
         (LatentsOfNothing, "latents", LATENTS, "()"),
         (PriorWithoutGenerator, "sample_prior", SAMPLE_PRIOR, "(count)"),
     ],
 )
 def test_a_method_with_another_signature_is_refused(target: type, method: str, expected: str, got: str) -> None:
     assert_refused("objective", target, f": {method} must take {expected.removeprefix(method)}, got {got}.")
+
+
+class PixelsOfOutput(Distortion):
+    def pixels(self, output: Tensor) -> Tensor:  # type: ignore[override]
+        raise AssertionError("it is not called")
+
+
+def test_a_distortions_method_with_another_signature_is_refused() -> None:
+    assert_refused("distortion", PixelsOfOutput, ": pixels must take (output, images), got (output).")
 
 
 def test_a_method_that_is_none_is_refused() -> None:
@@ -209,38 +256,38 @@ def test_a_network_whose_forward_takes_something_else_is_refused() -> None:
 
 
 class GivesNone(Right):
-    def losses(self, images: Tensor, encode: Any, decode: Any) -> Any:
-        super().losses(images, encode, decode)
+    def losses(self, batch: Batch, parts: Parts) -> Any:
+        super().losses(batch, parts)
 
 
 class GivesTensor(Right):
-    def losses(self, images: Tensor, encode: Any, decode: Any) -> Any:
-        return super().losses(images, encode, decode)["loss"]
+    def losses(self, batch: Batch, parts: Parts) -> Any:
+        return super().losses(batch, parts)["loss"]
 
 
 class GivesNoLoss(Right):
-    def losses(self, images: Tensor, encode: Any, decode: Any) -> Any:
-        return {"mse": super().losses(images, encode, decode)["loss"]}
+    def losses(self, batch: Batch, parts: Parts) -> Any:
+        return {"mse": super().losses(batch, parts)["loss"]}
 
 
 class GivesFloat(Right):
-    def losses(self, images: Tensor, encode: Any, decode: Any) -> Any:
-        return {"loss": super().losses(images, encode, decode)["loss"].item()}
+    def losses(self, batch: Batch, parts: Parts) -> Any:
+        return {"loss": super().losses(batch, parts)["loss"].item()}
 
 
 class GivesVector(Right):
-    def losses(self, images: Tensor, encode: Any, decode: Any) -> Any:
-        return {"loss": super().losses(images, encode, decode)["loss"].expand(2)}
+    def losses(self, batch: Batch, parts: Parts) -> Any:
+        return {"loss": super().losses(batch, parts)["loss"].expand(2)}
 
 
 class GivesFloatBeside(Right):
-    def losses(self, images: Tensor, encode: Any, decode: Any) -> Any:
-        return {**super().losses(images, encode, decode), "weight": 0.5}
+    def losses(self, batch: Batch, parts: Parts) -> Any:
+        return {**super().losses(batch, parts), "weight": 0.5}
 
 
 class GivesConstant(Right):
-    def losses(self, images: Tensor, encode: Any, decode: Any) -> Any:
-        return {"loss": super().losses(images, encode, decode)["loss"].detach()}
+    def losses(self, batch: Batch, parts: Parts) -> Any:
+        return {"loss": super().losses(batch, parts)["loss"].detach()}
 
 
 @pytest.mark.parametrize(
@@ -265,7 +312,7 @@ class LatentsOfNone(Right):
 
 
 class PriorOfOne(Right):
-    def sample_prior(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample_prior(self, count: int, parts: Parts, generator: torch.Generator | None = None) -> Tensor:
         return torch.zeros(self.latent_dim)
 
 
@@ -279,7 +326,7 @@ def test_latents_of_another_shape_are_refused(target: type, method: str, got: st
 
 
 class Failing(Right):
-    def losses(self, images: Tensor, encode: Any, decode: Any) -> Any:
+    def losses(self, batch: Batch, parts: Parts) -> Any:
         return self.options["weight"]
 
 
@@ -290,19 +337,17 @@ def test_a_method_that_fails_is_named() -> None:
 class Counting(Right):
     """Counts its batches in a buffer."""
 
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__(latent_dim)
+    def __init__(self, latent_dim: int, data: DataFacts) -> None:
+        super().__init__(latent_dim, data)
         self.register_buffer("batches", torch.zeros(1))
 
-    def losses(self, images: Tensor, encode: Any, decode: Any) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, parts: Parts) -> dict[str, Tensor]:
         self.batches += 1
-        return super().losses(images, encode, decode)
+        return super().losses(batch, parts)
 
 
 def test_a_dry_run_leaves_an_objectives_buffers_as_they_were() -> None:
-    config = zoo.resolve({"encoder": "mlp", "dataset": "tiny"})
-    components = {each: zoo.installed().get(each, config.component(each).name) for each in KINDS}
-    components["objective"] = component_of("objective", Counting)
-    model = build(config, components, IMAGE_SHAPE)
+    config, components = planted("objective", Counting)
+    model = build(config, components, DATA)
     dry_run(model, components)
     assert model.objective.batches.item() == 0

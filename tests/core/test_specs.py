@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from zoo import DatasetSpec, DecoderSpec, EncoderSpec, ModelSpec, ObjectiveSpec
+from zoo import DatasetSpec, DecoderSpec, DistortionSpec, EncoderSpec, ModelSpec, ObjectiveSpec
 from zoo.specs import KINDS
 
 PLAIN = {"name": "patch", "target": "zoo_patch.networks:PatchEncoder", "summary": "Patches"}
@@ -24,6 +24,7 @@ SPECS = [
     EncoderSpec(**PLAIN),
     DecoderSpec(**PLAIN),
     ObjectiveSpec(**PLAIN),
+    DistortionSpec(**PLAIN),
     DatasetSpec(**DATASET),
     ModelSpec(**MODEL),
 ]
@@ -86,7 +87,7 @@ def test_a_summary_that_is_no_line_of_text_is_refused(summary):
 
 
 @pytest.mark.parametrize(
-    "image_shape", [(28, 28), (1, 28, 0), (1, 28, 28.0), (True, 28, 28), [1, 28, 28], "abc", 28, None], ids=repr
+    "image_shape", [(28, 28), (1, 28, 0), (1, 28, 28.0), (True, 28, 28), [1, 28, 28], "abc", 28, ()], ids=repr
 )
 def test_an_image_shape_that_is_not_three_positive_sizes_is_refused(image_shape):
     with pytest.raises(ValueError, match=r"^image_shape "):
@@ -95,12 +96,34 @@ def test_an_image_shape_that_is_not_three_positive_sizes_is_refused(image_shape)
 
 @pytest.mark.parametrize(
     "splits",
-    [{}, {"train": 60}, {"test": 10}, {"train": 60, "test": 0}, {"train": 60, "test": "10"}, ["train", "test"], None],
+    [{}, {"train": 60}, {"test": 10}, {"train": 60, "test": 0}, {"train": 60, "test": "10"}, ["train", "test"], 3],
     ids=repr,
 )
 def test_splits_without_the_sizes_of_train_and_test_are_refused(splits):
     with pytest.raises(ValueError, match=r"^splits "):
         DatasetSpec(**DATASET | {"splits": splits})
+
+
+def test_options_or_files_may_decide_about_shape_and_splits():
+    spec = DatasetSpec(**DATASET | {"image_shape": None, "splits": None})
+    assert (spec.image_shape, spec.splits) == (None, None)
+
+
+def test_classes_are_different_names():
+    assert DatasetSpec(**DATASET).classes == ()
+    assert DatasetSpec(**DATASET | {"classes": ("cat", "dog")}).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("classes", [["cat", "dog"], ("cat", "cat"), ("cat", ""), ("cat", 3), "cat", None], ids=repr)
+def test_other_classes_are_refused(classes):
+    with pytest.raises(ValueError, match=r"^classes of 'patch' must be a tuple of different names"):
+        DatasetSpec(**DATASET | {"classes": classes})
+
+
+@pytest.mark.parametrize("kind", [EncoderSpec, DecoderSpec, ObjectiveSpec, DistortionSpec])
+def test_a_component_is_the_default_one_only_where_its_spec_says_so(kind):
+    assert not kind(**PLAIN).default
+    assert kind(**PLAIN, default=True).default
 
 
 def test_a_dataset_may_have_more_splits():

@@ -280,3 +280,48 @@ def test_memory_that_a_step_frees_stays_for_the_next_one():
     command = [sys.executable, "-c", textwrap.dedent(script)]
     lost, kept = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
     assert kept <= lost / 10  # none may be lost before: what was freed on the way to here is left to chance
+
+
+# Every optimizer
+
+
+OPTIMIZERS = {
+    "adam": ({}, lambda weights: torch.optim.Adam(weights, lr=0.01, betas=(0.9, 0.999))),
+    "adam with weight decay": (
+        {"weight_decay": 0.1, "betas": "0.5,0.9"},
+        lambda weights: torch.optim.Adam(weights, lr=0.01, betas=(0.5, 0.9), weight_decay=0.1),
+    ),
+    "adamw": (
+        {"optimizer": "adamw", "weight_decay": 0.1},
+        lambda weights: torch.optim.AdamW(weights, lr=0.01, weight_decay=0.1),
+    ),
+    "sgd": ({"optimizer": "sgd"}, lambda weights: torch.optim.SGD(weights, lr=0.01, momentum=0.9)),
+    "sgd with weight decay": (
+        {"optimizer": "sgd", "betas": "0.5,0", "weight_decay": 0.1},
+        lambda weights: torch.optim.SGD(weights, lr=0.01, momentum=0.5, weight_decay=0.1),
+    ),
+}
+
+
+@pytest.mark.parametrize(("settings", "torchs"), OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize("clip", [None, 0.1], ids=["free", "clipped"])
+def test_each_optimizer_is_torchs_own_to_the_last_bit(settings, torchs, clip):
+    config = zoo.resolve({"encoder": "mlp", "dataset": "tiny", "lr": 0.01, **settings})
+    plain, ours = squares(), squares()
+    optimizer = torchs(list(plain.parameters()))
+    for group in optimizer.param_groups:
+        group["fused"] = config.optimizer != "sgd" or None
+    plain.unused.grad = torch.zeros_like(plain.unused)
+    for batch in batches():
+        plain.losses(batch)["loss"].backward()
+        if clip:
+            nn.utils.clip_grad_norm_(plain.parameters(), clip)
+        optimizer.step()
+        for weight in plain.parameters():
+            weight.grad = torch.zeros_like(weight) if weight.requires_grad else None
+    weights = [weight for weight in ours.parameters() if weight.requires_grad]
+    step = Step(ours, lightning_module._optimizer(weights, config), gradient_clip=clip)
+    for batch in batches():
+        step(batch, update=True)
+    assert same(ours, plain)
+    assert not same(ours, squares())

@@ -289,15 +289,15 @@ def test_the_best_epoch_is_kept_not_the_last(train):
 
 
 def test_the_last_epoch_is_kept_where_that_is_asked_for(train):
-    run = train(objective="vae", epochs=3, monitor="val_kl", keep="last")
-    rates = [row["val_kl"] for row in run.history]
+    run = train(objective="vae", epochs=3, monitor="val_rate", keep="last")
+    rates = [row["val_rate"] for row in run.history]
     assert min(rates) < rates[-1]
     assert checkpoint.read(run.directory).metadata.epoch == 3
 
 
 def test_the_best_epoch_is_that_of_the_monitored_column(train):
-    run = train(objective="vae", epochs=4, monitor="val_kl")
-    rates, losses = ([row[name] for row in run.history] for name in ("val_kl", "val_loss"))
+    run = train(objective="vae", epochs=4, monitor="val_rate")
+    rates, losses = ([row[name] for row in run.history] for name in ("val_rate", "val_loss"))
     assert losses.index(min(losses)) != rates.index(min(rates))
     assert checkpoint.read(run.directory).metadata.epoch == rates.index(min(rates)) + 1
 
@@ -305,18 +305,18 @@ def test_the_best_epoch_is_that_of_the_monitored_column(train):
 def test_early_stopping_follows_the_monitored_column(train):
     """The KL divergence of a VAE rises while its loss falls."""
     settings = {"objective": "vae", "epochs": 6, "early_stopping": 1, "scheduler": "none"}
-    assert len(train(**settings).history) > len(train(**settings, monitor="val_kl").history)
+    assert len(train(**settings).history) > len(train(**settings, monitor="val_rate").history)
 
 
 def test_plateau_follows_the_monitored_column(train):
     settings = {"objective": "vae", "epochs": 6, "scheduler": "plateau"}
     assert lr(train(**settings))[-1] == 0.003
-    assert lr(train(**settings, monitor="val_kl"))[-1] < 0.003
+    assert lr(train(**settings, monitor="val_rate"))[-1] < 0.003
 
 
 @pytest.mark.parametrize("monitor", ["val_speed", "train_loss", "lr"])
 def test_a_column_that_validation_does_not_give_is_refused_before_training(train, tmp_path, monitor):
-    columns = r"val_kl, val_loss, val_reconstruction\.$"
+    columns = r"val_distortion, val_loss, val_rate\.$"
     with pytest.raises(zoo.ConfigError, match=rf"^monitor \(--monitor\): '{monitor}' is no .* choose one of {columns}"):
         train(objective="vae", monitor=monitor)
     assert not list(tmp_path.iterdir())
@@ -329,18 +329,18 @@ def test_a_monitored_column_that_is_not_finite_stops_the_training(train, monkeyp
 
     def spoiled(self, *arguments):
         given = losses(self, *arguments)
-        return given | {"kl": given["kl"] * float("nan")}
+        return given | {"rate": given["rate"] * float("nan")}
 
     monkeypatch.setattr(VAE, "losses", spoiled)
-    with pytest.raises(zoo.TrainingDivergedError, match=r"^val_kl became nan at epoch 1, step 9\."):
-        train(objective="vae", monitor="val_kl")
+    with pytest.raises(zoo.TrainingDivergedError, match=r"^val_rate became nan at epoch 1, step 9\."):
+        train(objective="vae", monitor="val_rate")
 
 
-@pytest.mark.parametrize(("keep", "epoch", "why"), [("best", 1, r"lowest val_kl \d\.\d{5}"), ("last", 3, "the last")])
+@pytest.mark.parametrize(("keep", "epoch", "why"), [("best", 1, r"lowest val_rate \d\.\d{5}"), ("last", 3, "the last")])
 def test_the_report_says_which_epoch_is_kept_and_why(run_zoo, keep, epoch, why):
     result = run_zoo(
         "train", "--encoder", "mlp", "--dataset", "tiny", "--objective", "vae", "--epochs", 3, "--output", "run",
-        "--monitor", "val_kl", "--keep", keep,
+        "--monitor", "val_rate", "--keep", keep,
     )  # fmt: skip
     (line,) = (line for line in result.stdout.splitlines() if line.startswith("kept"))
     assert re.fullmatch(rf"kept  run/model\.safetensors  epoch {epoch} of 3: {why}", line)

@@ -24,6 +24,11 @@ WEIGHTS: list[int] = []  # of the mutations of the parts
 BOMBS: list[FormMutation] = []
 
 HEADER_LIMIT = 4 * 2**20
+ENCODER, DATASET = 0, -1  # indices in a record's list of components
+DISTORTION = ["distortion", 0]
+PARTS: list[list[Any]] = [["encoder"], ["decoder"], ["objective"], DISTORTION, ["dataset"]]  # as in the config
+KINDS = ["encoder", "decoder", "objective", "distortion", "dataset"]
+SHAPE = ["data", "image_shape"]
 DTYPES = [
     "F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL", "C64",
     "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "F6_E2M3", "f32", "", "F32 ", "torch.float32", "object", None, 3,
@@ -405,34 +410,66 @@ def exchange_values(form: Form, random: Random) -> None:
 @of_record
 def change_option(form: Form, random: Random) -> None:
     """Set options to what no one would, of built-ins with bounds and of a plugin without."""
-    kind = random.choice(["encoder", "encoder", "decoder", "objective", "dataset"])
+    part = random.choice([*PARTS, ["encoder"]])
     option = random.choice(["hidden", "width", "depth", "sizes", "table", "cells", "name", "beta", "root"])
     values = [
         *NUMBERS, *TEXTS, None, True, [], [8], [3], [8] * 9, [0], [10**9], [8] * 5000, ["x"] * 500, [[8]], {},
         {"out": 4}, {"out": -1}, {"out": 10**9}, {"out": "x"}, {"out": []}, {"a": {"b": []}},
     ]  # fmt: skip
-    _put(form.record, ["config", kind, "options", option], random.choice(values))
+    _put(form.record, ["config", *part, "options", option], random.choice(values))
 
 
 @of_record
 def change_sizes(form: Form, random: Random) -> None:
     place = random.choice(
-        [["config", "latent_dim"], ["image_shape"], ["image_shape", 0], ["image_shape", 1], ["config", "seed"]]
+        [["config", "latent_dim"], SHAPE, [*SHAPE, 0], [*SHAPE, 1], ["config", "seed"], ["data", "train_count"]]
     )
     shapes = [[65_536] * 3, [10**9] * 3, [1, 1024, 1024], [1, 0, 16], [3, 16, 16], [16, 16], [], [1] * 4]
-    _put(form.record, place, random.choice(shapes if place == ["image_shape"] else NUMBERS))
+    _put(form.record, place, random.choice(shapes if place == SHAPE else NUMBERS))
 
 
 @of_record
 def change_component(form: Form, random: Random) -> None:
-    kind = random.choice(["encoder", "decoder", "objective", "dataset"])
-    place = random.choice(["name", "distribution", "version"])
-    name = random.choice(TEXTS)
-    _put(form.record, ["components", kind, place], name)
+    number = random.randrange(len(PARTS))
+    place = random.choice(["name", "distribution", "version", "kind"])
+    name = random.choice([*TEXTS, *KINDS])
+    _put(form.record, ["components", number, place], name)
     if random.random() < 0.7:  # as the config says it too
-        _put(form.record, ["config", kind, "name"], name)
+        _put(form.record, ["config", *PARTS[number], "name"], name)
     if random.random() < 0.2:
-        _put(form.record, ["config", kind, "options"], {})
+        _put(form.record, ["config", *PARTS[number], "options"], {})
+
+
+@of_record
+def change_number_of_components(form: Form, random: Random) -> None:
+    """Drop components, or say some again, in the config, in the list of components or in both."""
+    number = random.randrange(len(PARTS))
+    lists = [["components"], ["config", "distortion"]]
+    for place in random.choice([lists[:1], lists[1:], lists]):
+        parts = _get(form.record, place)
+        if isinstance(parts, list) and parts:
+            part = parts[number % len(parts)]
+            parts[:] = random.choice([[], parts[:-1], [*parts, part], [part] * 40, parts[::-1], [part] * 3000])
+
+
+@of_record
+def change_distortion(form: Form, random: Random) -> None:
+    """Say another sum of distortions: unknown, of logits, without a weight, with one that no one would choose."""
+    names = [*TEXTS, "mse", "l1", "bernoulli"]
+    terms = [{"name": random.choice(names), "weight": random.choice([*NUMBERS, *TEXTS, None])} for _ in range(2)]
+    sums = [["config", *DISTORTION, "weight"], ["config", *DISTORTION], ["config", "distortion"]]
+    texts = ["mse", "l1+0.1*mse", "mse+" * 5000, "9" * 5000 + "*mse", *TEXTS]
+    _put(form.record, random.choice(sums), random.choice([*NUMBERS, *texts, None, {}, [], terms, terms[:1], [terms]]))
+
+
+@of_record
+def change_classes(form: Form, random: Random) -> None:
+    """Say other classes, of which a conditional model's decoder is told."""
+    classes = [[], ["a"], ["a"] * 2, ["a"] * 9999, ["a"] * 10_001, [""], ["x" * 101], [3], [[]], "abc", {}, None, TEXTS]
+    _put(form.record, ["data", "classes"], random.choice([*classes, *NUMBERS]))
+    _put(form.record, ["config", "conditional"], random.choice([True, True, False, *NUMBERS, *TEXTS, None]))
+    if random.random() < 0.5:
+        _put(form.record, ["config", "label_dropout"], random.choice([*NUMBERS, *TEXTS, None]))
 
 
 @of_record
@@ -479,8 +516,9 @@ def long_text(form: Form, random: Random) -> None:
     if random.random() < 0.5:
         _blow_up(form, random, text)
     else:
-        kind = random.choice(["encoder", "decoder", "objective", "dataset"])
-        place = random.choice([["config", kind, "options"], ["config", kind], ["components", kind], []])
+        number = random.randrange(len(PARTS))
+        part = PARTS[number]
+        place = random.choice([["config", *part, "options"], ["config", *part], ["components", number], ["data"], []])
         inside = _get(form.record, place)
         inside[text] = 1
 
@@ -512,12 +550,14 @@ def _blow_up(form: Form, random: Random, value: Any) -> None:
     """Put a large value where the reader meets it early, late or last."""
     place = random.choice(
         [
-            ["x"], ["test_metrics"], ["versions"], ["components"], ["image_shape"], ["history"], ["history", 0],
-            ["epoch"], ["components", "encoder"], ["components", "encoder", "x"], ["test_metrics", "x"],
+            ["x"], ["test_metrics"], ["versions"], ["components"], ["data"], SHAPE, ["history"], ["history", 0],
+            ["epoch"], ["components", ENCODER], ["components", ENCODER, "x"], ["test_metrics", "x"],
             ["config", "encoder", "options", "hidden"], ["config", "encoder", "options", "sizes"],
             ["config", "encoder", "options", "table"], ["config", "encoder", "options", "name"],
             ["config", "encoder", "options"], ["config", "dataset", "options"], ["config", "encoder"], ["config"],
-            ["components", "encoder", "version"], ["components", "encoder", "name"],
+            ["components", ENCODER, "version"], ["components", ENCODER, "name"],
+            ["data", "classes"], ["config", "distortion"], ["config", *DISTORTION, "options"],
+            ["history", 0, "losses"], ["config", "milestones"],
         ]
     )  # fmt: skip
     if random.random() < 0.25:

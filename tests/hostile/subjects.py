@@ -38,16 +38,23 @@ def install_plugins(directory: Path) -> list[str]:
 
 def good_checkpoints(directory: Path) -> list[bytes]:
     """Return a checkpoint of each kind, small, with weights that no seed gives."""
-    encoders: list[tuple[str, dict[str, Any]]] = [
-        ("mlp", {"hidden": [8]}), ("conv", {"width": 2}), ("careless", {"width": 4, "depth": 2}),
+    models: list[dict[str, Any]] = [
+        {"encoder": _part("mlp", hidden=[8]), "decoder": _part("mlp", hidden=[8])},
+        {
+            "encoder": _part("conv", width=2, maps=True), "decoder": _part("conv", width=2),
+            "distortion": "bernoulli+0.5*l1", "conditional": True,
+        },
+        {"encoder": _part("careless", width=4, depth=2), "decoder": "mlp"},
     ]  # fmt: skip
-    return [_checkpoint(directory / "good.safetensors", name, options) for name, options in encoders]
+    return [_checkpoint(directory / "good.safetensors", settings) for settings in models]
 
 
-def _checkpoint(path: Path, name: str, options: dict[str, Any]) -> bytes:
-    decoder: Any = {"name": name, "options": options} if name != "careless" else "mlp"
-    settings: dict[str, Any] = {"encoder": {"name": name, "options": options}, "decoder": decoder, "dataset": "tiny"}
-    config = zoo.resolve({**settings, "objective": "vae"})
+def _part(name: str, **options: Any) -> dict[str, Any]:
+    return {"name": name, "options": options}
+
+
+def _checkpoint(path: Path, settings: dict[str, Any]) -> bytes:
+    config = zoo.resolve({**settings, "objective": "vae", "dataset": "tiny"})
     data = DataFacts((1, 16, 16), ("0", "1", "2", "3"), 576)
     model = build(config, components_of(config), data)
     components = [installed().get(kind, part.name) for kind, part in config.parts()]

@@ -25,7 +25,7 @@ from random import Random
 from typing import Any
 
 from tests.hostile.form import Form
-from tests.hostile.mutations import TEXTS, mutate
+from tests.hostile.mutations import DATASET, ENCODER, TEXTS, mutate
 from tests.hostile.subjects import good_checkpoints, install_plugins
 
 import zoo.checkpoint
@@ -33,6 +33,7 @@ from zoo.errors import printable
 
 MUTATIONS = int(os.environ.get("ZOO_WATCHED", "300"))
 FRESH = 40
+PATHS = ["/etc/passwd", "/dev/zero", "../../etc/passwd", str(Path(__file__).resolve())]
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 ON_PURPOSE = {"import", "open for writing", "os.fork", "pickle.find_class", "socket.__new__", "subprocess.Popen"}
 HARMLESS = {"builtins.id"}
@@ -65,7 +66,12 @@ def write_files(directory: Path) -> tuple[list[str], list[str]]:
     attacks = [pickle.dumps(print)]
     for text in TEXTS:
         form = Form.of(raws[0])
-        form.record["config"]["encoder"]["name"] = form.record["components"]["encoder"]["name"] = text
+        form.record["config"]["encoder"]["name"] = form.record["components"][ENCODER]["name"] = text
+        attacks.append(form.to_bytes())
+    for path in PATHS:  # of an option, which is no reason to open them
+        form = Form.of(raws[0])
+        form.record["config"]["dataset"] = {"name": "mnist", "options": {"root": path}}
+        form.record["components"][DATASET] |= {"name": "mnist", "distribution": "autoencoder-zoo"}
         attacks.append(form.to_bytes())
     random = Random(0)
     attacks += [mutate(raws, random).raw for _ in range(MUTATIONS)]

@@ -34,7 +34,7 @@ def test_the_encoders_layers_are_the_guides() -> None:
 
 
 def test_the_decoders_layers_are_the_guides() -> None:
-    assert repr(MLPDecoder(3, IMAGE_SHAPE).layers) == repr(guides_decoder())
+    assert repr(MLPDecoder((3,), IMAGE_SHAPE).layers) == repr(guides_decoder())
 
 
 def test_the_encoder_computes_what_the_guides_does(images: Tensor) -> None:
@@ -45,7 +45,7 @@ def test_the_encoder_computes_what_the_guides_does(images: Tensor) -> None:
 
 def test_the_decoder_computes_what_the_guides_does() -> None:
     latents = torch.randn(2, 3)
-    ours, guides = MLPDecoder(3, IMAGE_SHAPE), guides_decoder()
+    ours, guides = MLPDecoder((3,), IMAGE_SHAPE), guides_decoder()
     guides.load_state_dict(ours.layers.state_dict())
     assert torch.equal(ours(latents), guides(latents).view(2, *IMAGE_SHAPE))
 
@@ -64,7 +64,7 @@ def test_hidden_gives_the_sizes_between_image_and_features(
 
 
 def test_hidden_gives_the_sizes_between_latent_and_image() -> None:
-    layers = MLPDecoder(5, IMAGE_SHAPE, hidden=(7, 8)).layers
+    layers = MLPDecoder((5,), IMAGE_SHAPE, hidden=(7, 8)).layers
     assert [(layer.in_features, layer.out_features) for layer in layers[::2]] == [(5, 7), (7, 8), (8, 784)]
 
 
@@ -72,4 +72,10 @@ def test_hidden_gives_the_sizes_between_latent_and_image() -> None:
 def test_it_takes_images_of_any_shape(image_shape: tuple[int, int, int]) -> None:
     features = MLPEncoder(image_shape, 4)(torch.rand(2, *image_shape))
     assert features.shape == (2, 4)
-    assert MLPDecoder(4, image_shape)(features).shape == (2, *image_shape)
+    assert MLPDecoder((4,), image_shape)(features).shape == (2, *image_shape)
+
+
+def test_the_decoder_flattens_latent_maps() -> None:
+    decoder = MLPDecoder((2, 3, 4), IMAGE_SHAPE)
+    maps = torch.randn(5, 2, 3, 4)
+    assert torch.equal(decoder(maps), decoder.layers(maps.view(5, 24)).view(5, *IMAGE_SHAPE))

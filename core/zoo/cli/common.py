@@ -30,6 +30,11 @@ def _options(context: click.Context, parameter: click.Parameter, values: Sequenc
         if kind == "distortion":  # there may be several: its options are set by name
             distortion, dot, option = option.rpartition(".")
             kind = f"distortion.{distortion}"
+            if equals and option and not distortion:
+                example = f"distortion.mse.{printable(f'{option}={text}')}"
+                raise ConfigError(
+                    f"--set takes distortion.NAME.OPTION=VALUE, e.g. {example}, got '{printable(value)}'."
+                )
         if not (equals and dot and option):
             raise ConfigError(f"--set takes {parameter.metavar}, e.g. dataset.root=photos, got '{printable(value)}'.")
         if kind.partition(".")[0] not in KINDS:
@@ -43,9 +48,9 @@ def _dataset_options(context: click.Context, parameter: click.Parameter, values:
     options = _options(context, parameter, values)
     for kind, given in options.items():
         if kind != "dataset":
-            name = printable(f"{kind}.{next(iter(given))}")
+            name, owner = printable(f"{kind}.{next(iter(given))}"), kind.partition(".")[0]
             raise ConfigError(
-                f"--set {name}: only {parameter.metavar} can be set here; the {kind} is the checkpoint's."
+                f"--set {name}: only {parameter.metavar} can be set here; the {owner} is the checkpoint's."
             )
     return options.get("dataset", {})
 

@@ -27,7 +27,7 @@ OTHER_NAMES = {
     "--latent-size": "--latent-dim",
     "--learning-rate": "--lr",
     "--log-dir": "--output",
-    "--loss": "--objective",
+    "--loss": "--distortion",
     "--max-epochs": "--epochs",
     "--model": "--encoder",
     "--num-epochs": "--epochs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -30,7 +31,11 @@ class _TrainCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         from zoo.config import RunConfig
 
-        flags: list[click.Parameter] = [_flag(name, field) for name, field in RunConfig.model_fields.items()]
+        fields = RunConfig.model_fields.items()
+        # While the shell completes a line, no broken plugin may complain: the defaults are left out.
+        flags: list[click.Parameter] = [
+            _flag(name, field, None if ctx.resilient_parsing else _default_of(name, field)) for name, field in fields
+        ]
         return flags + super().get_params(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -84,14 +89,12 @@ def train(
 
 def _with_options(settings: dict[str, Any], options: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Return the settings with what `--set` gave put into their components."""
-    from zoo.config import distortion_terms
-
     for name, given in options.items():
         kind, _, distortion = name.partition(".")
         if kind not in settings:
             settings[kind] = _default(kind, settings, next(iter(given)))
         if kind == "distortion":
-            settings[kind] = _with_distortion_options(distortion_terms(settings[kind]), distortion, given)
+            settings[kind] = _with_distortion_options(settings[kind], distortion, given)
         else:
             settings[kind] = _part_with_options(settings[kind], given)
     return settings
@@ -100,39 +103,56 @@ def _with_options(settings: dict[str, Any], options: dict[str, dict[str, str]]) 
 def _default(kind: str, settings: dict[str, Any], option: str) -> str:
     """Return the component that an option is for where none of its kind was named."""
     from zoo.config import default_decoder
+    from zoo.options import options_of
     from zoo.registry import installed
 
     if kind == "decoder":
         return default_decoder(settings.get("encoder"))
-    if kind in ("objective", "distortion"):
-        return installed().default(cast(Kind, kind)).name
-    raise ConfigError(f"--set {printable(f'{kind}.{option}')} needs --{kind} NAME.")
+    if kind == "distortion":
+        return installed().default(kind).name
+    needs = f"--set {printable(f'{kind}.{option}')} needs --{kind} NAME"
+    if kind != "objective":
+        raise ConfigError(f"{needs}.")
+    default = installed().default(kind)
+    if option not in (known.name for known in options_of(default.load())):
+        raise ConfigError(f"{needs}: '{default.name}', the default, has no such option.")
+    return default.name
 
 
-def _with_distortion_options(terms: Any, name: str, given: dict[str, str]) -> list[Any]:
+def _with_distortion_options(distortion: Any, name: str, given: dict[str, str]) -> Any:
+    from zoo.config import distortion_terms
+
+    try:
+        terms = distortion_terms(distortion)
+    except ValueError:
+        terms = None
+    if not isinstance(terms, list) or not terms:
+        return distortion  # it is invalid, and `resolve` says why
     names = [_name_of(term) for term in terms]
     if name not in names:
-        example = f"--set distortion.{names[0]}.{next(iter(given))}=VALUE"
-        raise ConfigError(f"--set distortion.{printable(name)}: the distortion is {'+'.join(names)}, e.g. {example}")
+        option = printable(next(iter(given)))
+        has = f"the distortion is {printable('+'.join(map(str, names)))}"
+        example = f"--set distortion.{printable(names[0])}.{option}=VALUE"
+        raise ConfigError(f"--set distortion.{printable(name)}.{option}: {has}, e.g. {example}")
     return [_part_with_options(term, given) if _name_of(term) == name else term for term in terms]
 
 
 def _part_with_options(part: Any, given: dict[str, str]) -> dict[str, Any]:
     settings = part if isinstance(part, dict) else {"name": part}
-    return {**settings, "options": {**settings.get("options", {}), **given}}
+    options = settings.get("options", {})
+    return {**settings, "options": {**options, **given} if isinstance(options, dict) else options}
 
 
 def _name_of(part: Any) -> Any:
     return part.get("name") if isinstance(part, dict) else part
 
 
-def _flag(name: str, field: FieldInfo) -> click.Option:
+def _flag(name: str, field: FieldInfo, default: Any) -> click.Option:
     from zoo.config import flag_of
 
     flag = flag_of(name)
     help_text = field.description or ""
-    default = _default_of(name, field)
-    if isinstance(default, bool):
+    if isinstance(field.default, bool):
         return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=help_text)
     if default is not None:
         help_text += f"  [default: {default}]"
@@ -150,7 +170,8 @@ def _default_of(name: str, field: FieldInfo) -> Any:
     if name in ("objective", "distortion"):
         from zoo.registry import installed
 
-        return installed().default(cast(Kind, name)).name
+        with contextlib.suppress(ConfigError):
+            return installed().default(cast(Kind, name)).name
     default = None if field.is_required() else field.default
     return ",".join(map(str, default)) or None if isinstance(default, tuple) else default
 
