@@ -5,7 +5,7 @@ ZooError                          exit status 1
 │   ├── ConfigError               a setting is unknown, of the wrong type or out of bounds
 │   ├── UnknownComponentError     no installed component has this name
 │   ├── AmbiguousComponentError   several distributions offer this name
-│   ├── IncompatibleError         encoder, decoder, objective and dataset do not fit together
+│   ├── IncompatibleError         encoder, decoder, objective, distortion and dataset do not fit together
 │   ├── UnknownModelError         no run, checkpoint or pretrained model is meant; a CheckpointError too
 │   └── OutputError               the output directory or file cannot be used
 ├── PluginError                   a plugin could not be loaded, or broke its contract
@@ -55,7 +55,7 @@ class AmbiguousComponentError(UsageError):
 
 
 class IncompatibleError(UsageError):
-    """Encoder, decoder, objective and dataset do not fit together.
+    """Encoder, decoder, objective, distortion and dataset do not fit together.
 
     A component raises it (or a plain `ValueError`) from its constructor for an image shape or a
     size that it cannot work with.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo import checkpoint
 from zoo.autoencoder import Autoencoder
@@ -80,7 +80,7 @@ def metrics_of(autoencoder: Autoencoder, dataset: ImageDataset) -> dict[str, flo
     import zoo.matplotlib_import  # noqa: F401 - torchmetrics imports matplotlib
 
     device = next(autoencoder.parameters()).device
-    metrics = _metrics(autoencoder)
+    metrics = _metrics(autoencoder, device)
     with torch.inference_mode():
         for images, labels in zip(
             torch.split(dataset.images, EVALUATION_BATCH_SIZE),
@@ -89,17 +89,18 @@ def metrics_of(autoencoder: Autoencoder, dataset: ImageDataset) -> dict[str, flo
         ):
             fields = _fields(autoencoder, to_float(images.to(device)), labels.to(device))
             for spec, metric in metrics:
-                metric.to(device).update(**{name: fields[name] for name in spec.needs})
+                metric.update(**{name: fields[name] for name in spec.needs})
     return {spec.name: float(metric.compute()) for spec, metric in metrics}
 
 
-def _metrics(autoencoder: Autoencoder) -> list[tuple[MetricSpec, Any]]:
+def _metrics(autoencoder: Autoencoder, device: torch.device) -> list[tuple[MetricSpec, Any]]:
     metrics = []
     for component in installed().components("metric"):
         assert isinstance(component.spec, MetricSpec)
         if component.spec.default:
             with contextlib.suppress(IncompatibleError):
-                metrics.append((component.spec, component.build(autoencoder.image_shape)))
+                metric = component.build(autoencoder.image_shape)
+                metrics.append((component.spec, metric.to(device) if isinstance(metric, nn.Module) else metric))
     return metrics
 
 

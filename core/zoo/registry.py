@@ -122,6 +122,11 @@ class Component(Offer[ComponentSpec]):
     def kind(self) -> Kind:
         return self.spec.kind
 
+    @property
+    def option_prefix(self) -> str:
+        """What stands before an option's name in `--set`: the kind; `distortion.NAME`, because a run may have several."""
+        return f"{self.kind}.{self.name}" if self.kind == "distortion" else self.kind
+
     def load(self) -> Any:
         """Import and return the target.
 

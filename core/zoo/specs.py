@@ -166,6 +166,7 @@ class MetricSpec(ComponentSpec):
     It gives an object with `update(**fields)`, which is called for each batch with the fields that
     `needs` names, and `compute()`, which returns a number. A `torchmetrics.Metric` is one, and merges
     over processes. One that cannot judge images of this shape raises `ValueError`, and is left out.
+    Every metric with `default=True` is computed, a third party's too.
 
     Attributes:
         digits: How many digits after the point tell two models apart.

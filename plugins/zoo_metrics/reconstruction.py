@@ -54,6 +54,7 @@ class SSIM(Metric):
         ValueError: A side of the images is shorter than the window: the index is undefined.
     """
 
+    full_state_update = False  # else torchmetrics refuses to merge two of them
     total: Tensor
     count: Tensor
 

@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -26,16 +27,19 @@ import zoo
 import zoo.testing
 from zoo import hookspecs, registry, specs
 from zoo.cli import app
-from zoo.specs import KINDS
 from zoo.testing import CHECKS
 
+KINDS = get_args(specs.Kind)
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"```\w+\n# (zoo-\S+)\n(.*?)```", GUIDE, re.DOTALL))
 FOLDERS = sorted({path.partition("/")[0] for path in FILES})
 STEPS = re.findall(r"^    (zoo .+)$", GUIDE, re.MULTILINE)  # commands on a line of their own
 COMMANDS = sorted({*STEPS, *re.findall(r"`(zoo [^`]+)`", GUIDE)})
-SPEC_TYPES = (specs.EncoderSpec, specs.DecoderSpec, specs.ObjectiveSpec, specs.DistortionSpec, specs.DatasetSpec)
+SPEC_TYPES = (
+    *(specs.EncoderSpec, specs.DecoderSpec, specs.ObjectiveSpec, specs.DistortionSpec),
+    *(specs.DatasetSpec, specs.MetricSpec),
+)
 
 
 def commands(name):
@@ -249,7 +253,7 @@ def test_its_specs_have_the_fields_of_the_code():
 
 def test_its_fields_have_the_types_of_the_code():
     listed = {row[0]: row[1].replace("\\|", "|") for row in rows("Specs") if len(row) == 3}
-    declared = (*fields(specs.DatasetSpec), *fields(specs.ModelSpec))
+    declared = (*fields(specs.DatasetSpec), *fields(specs.MetricSpec), *fields(specs.ModelSpec))
     assert listed == {f"`{f.name}`": f"`{f.type}`" for f in declared}
 
 

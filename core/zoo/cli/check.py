@@ -11,7 +11,7 @@ import click
 
 from zoo.cli.common import json_option, print_json, set_option, waiting, with_example
 from zoo.cli.completion import checked_name
-from zoo.errors import ConfigError
+from zoo.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from zoo.registry import Component
@@ -58,16 +58,16 @@ def _by_component(
     name: str, components: Sequence[Component], options: dict[str, dict[str, str]]
 ) -> dict[str, dict[str, str]]:
     """Return the options of `--set` by the kind and name of the components that they are for."""
-    kinds = {component.kind for component in components}
-    for kind, given in options.items():
-        if kind not in kinds:
-            raise ConfigError(f"--set {kind}.{next(iter(given))}: '{name}' has no {kind}.")
-    return {f"{c.kind} {c.name}": options[c.kind] for c in components if c.kind in options}
+    prefixes = {component.option_prefix for component in components}
+    for prefix, given in options.items():
+        if prefix not in prefixes:
+            raise ConfigError(f"--set {printable(prefix)}.{next(iter(given))}: '{name}' has no {printable(prefix)}.")
+    return {f"{c.kind} {c.name}": options[c.option_prefix] for c in components if c.option_prefix in options}
 
 
 def _print_row(outcome: Outcome, width: int) -> None:
     component = outcome.component
-    click.echo(f"{outcome.result:<14}  {component.kind:<9}  {component.name:<{width}}  {outcome.check.name}")
+    click.echo(f"{outcome.result:<14}  {component.kind:<10}  {component.name:<{width}}  {outcome.check.name}")
 
 
 def _print_not_applicable(outcomes: Sequence[Outcome]) -> None:

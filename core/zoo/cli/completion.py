@@ -8,7 +8,7 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import click
 from click.shell_completion import CompletionItem
@@ -17,7 +17,7 @@ from zoo.cli.offers import LISTED
 from zoo.errors import ZooError
 from zoo.registry import Offer, installed
 from zoo.runs import RUNS
-from zoo.specs import KINDS
+from zoo.specs import Kind
 
 Item = CompletionItem[str]
 Completion = Callable[[click.Context, click.Parameter, str], list[Item]]
@@ -66,7 +66,7 @@ def name_of_kind(context: click.Context, parameter: click.Parameter, incomplete:
 
 def checked_name(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Item]:
     """Complete what `zoo check` takes: a component, a plugin or a distribution."""
-    names: list[Item] = [item for kind in KINDS for item in _names(kind)]
+    names: list[Item] = [item for kind in get_args(Kind) for item in _names(kind)]
     with _quietly():
         plugins = installed().plugins
         names += [Item(name) for name in sorted({name for p in plugins for name in (p.name, p.distribution)})]

@@ -44,7 +44,7 @@ def info(context: click.Context, run_or_kind: str, name: str | None, as_json: bo
 
     RUN is a run directory, a .safetensors file or a pretrained model's name: which epoch was kept,
     the settings that are not the defaults, metrics and history. KIND is encoder, decoder, objective,
-    dataset or model, with the NAME of one.
+    distortion, dataset, metric or model, with the NAME of one.
     """
     if name is None and not _is_kind(run_or_kind):
         _show_run_or_model(run_or_kind, as_json)
@@ -90,7 +90,7 @@ def _show_component(component: Component, as_json: bool) -> None:
     _print_facts(facts)
     click.echo("options" if options else "no options")
     rows = [
-        [f"--set {component.kind}.{option}=…", describe(schema), _default(schema), schema.get("description", "")]
+        [f"--set {component.option_prefix}.{option}=…", describe(schema), _default(schema), schema.get("description", "")]
         for option, schema in options.items()
     ]
     if rows:

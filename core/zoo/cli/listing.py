@@ -18,7 +18,7 @@ from zoo.registry import Offer, PretrainedModel, installed
 def list_components(kind: Listed | None, as_json: bool) -> None:
     """List the installed components and models, of one KIND or all.
 
-    KIND is encoder, decoder, objective, dataset or model.
+    KIND is encoder, decoder, objective, distortion, dataset, metric or model.
     """
     offers = [offer for offer in installed().offers() if kind in (None, offer.spec.kind)]
     if as_json:

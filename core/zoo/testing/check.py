@@ -163,7 +163,7 @@ class Subject:
         """
         for option in self.declared_options:
             if option.default is REQUIRED and option.name not in self.options:
-                give = f"--set {self.kind}.{option.name}=VALUE"
+                give = f"--set {self.component.option_prefix}.{option.name}=VALUE"
                 raise NotApplicable(f"its option '{option.name}' has no default; {give} gives a value")
         return parse_options(self.kind, self.declared_options, self.options)
 
@@ -172,7 +172,7 @@ class Subject:
         """The positional arguments that the component takes, of those that are tried.
 
         Raises:
-            NotApplicable: There are none, which `takes_images`, `is_objective` or `is_distortion` reports.
+            NotApplicable: There are none, which `takes_images`, `is_objective`, `is_distortion` or `is_metric` reports.
         """
         taken = self._taken(SIZES, LATENT_SHAPES) or self._taken(OTHER_SIZES, tuple((size,) for size in OTHER_SIZES))
         if not any(self.refusal(*case) is None for case in taken):
@@ -187,7 +187,7 @@ class Subject:
         return [group[0] for group in groups] + [case for group in groups[:1] for case in group[1:]]
 
     def build(self, *arguments: Any, seed: int = 0) -> Any:
-        """Build an encoder, decoder, objective or distortion with weights drawn from the seed, in eval mode.
+        """Build the component with weights drawn from the seed, in eval mode.
 
         Args:
             arguments: The positional arguments; those of the first case by default.
@@ -283,6 +283,7 @@ def _groups(kind: Kind, sizes: tuple[int, ...], latent_shapes: tuple[tuple[int, 
         "decoder": [[(latent, shape) for latent in latent_shapes] for shape in (*IMAGE_SHAPES, *OTHER_CHANNELS)],
         "objective": [[(size, DATA) for size in sizes]],
         "distortion": [[(shape,)] for shape in IMAGE_SHAPES],
+        "metric": [[(shape,)] for shape in IMAGE_SHAPES],
     }
     return groups[kind]
 
@@ -309,5 +310,5 @@ def _command(check: Check, subject: Subject) -> str:
     words = ["zoo", "check", subject.component.qualified_name, "--only", check.name]
     for name, value in subject.options.items():
         text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-        words += ["--set", f"{subject.kind}.{name}={text}"]
+        words += ["--set", f"{subject.component.option_prefix}.{name}={text}"]
     return command(*words)

@@ -53,11 +53,13 @@ def composes_with_objectives(subject: Subject) -> None:
             objective = Subject(component).build(latent_dim, data)
         except Exception:  # noqa: S112 - the objective's own checks report it
             continue
+        if subject.kind == "encoder" and not subject.takes(data.image_shape, objective.encoder_features):
+            continue
         with _named(component):
             _try_composed(subject, case, objective)
         tried += 1
     if not tried:
-        raise NotApplicable("no installed objective works with linear networks")
+        raise NotApplicable("no installed objective works with linear networks and a size that it takes")
 
 
 @check(

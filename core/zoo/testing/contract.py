@@ -14,7 +14,7 @@ from zoo.testing.check import CHECKS, Check, NotApplicable, Outcome, Subject, ru
 # The modules with checks, in the order of a report: they fill CHECKS.
 _MODULES = (
     *("declaration", "modules", "networks", "composition"),
-    *("objectives", "distortions", "state", "adversaries", "datasets"),
+    *("objectives", "distortions", "state", "adversaries", "datasets", "metrics"),
 )
 for _module in _MODULES:
     importlib.import_module(f"zoo.testing.{_module}")

@@ -1,4 +1,4 @@
-"""Checks of what a plugin declares: they hold for all five kinds."""
+"""Checks of what a plugin declares: they hold for all kinds."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from zoo.errors import PluginError
 from zoo.options import REQUIRED, options_of
-from zoo.specs import KINDS, Kind
+from zoo.specs import Kind
 from zoo.testing.check import Failed, Subject, check
 
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "tensorflow", "jax", "timm", "transformers", "pandas", "scipy")
-_MODULES: tuple[Kind, ...] = ("encoder", "decoder", "objective", "distortion")
+_ALL: tuple[Kind, ...] = get_args(Kind)
+_ALL_BUT_DATASETS = tuple(kind for kind in _ALL if kind != "dataset")
 
 
-@check(*KINDS, cause="plugin.py imports its networks, or a package whose __init__.py imports torch")
+@check(*_ALL, cause="plugin.py imports its networks, or a package whose __init__.py imports torch")
 def listing_is_light(subject: Subject) -> None:
     """Importing the plugin's module imports nothing heavy: it happens whenever components are listed."""
     module = subject.component.plugin.module.partition(":")[0]
@@ -31,7 +32,7 @@ def listing_is_light(subject: Subject) -> None:
 
 
 @check(
-    *KINDS, cause="a misspelt name in the spec's target, or a package that the plugin's own dependencies do not list"
+    *_ALL, cause="a misspelt name in the spec's target, or a package that the plugin's own dependencies do not list"
 )
 def target_resolves(subject: Subject) -> None:
     """The target that the spec names can be imported, and called."""
@@ -39,7 +40,7 @@ def target_resolves(subject: Subject) -> None:
         raise Failed(subject.unresolved, "a class or function")
 
 
-@check(*KINDS, cause="an argument was renamed, reordered or added without `*` before it")
+@check(*_ALL, cause="an argument was renamed, reordered or added without `*` before it")
 def signature(subject: Subject) -> None:
     """The target takes the contract's positional arguments, and options by keyword only."""
     expected = subject.component.spec.arguments
@@ -49,7 +50,7 @@ def signature(subject: Subject) -> None:
         raise Failed(f"positional arguments {positional}", f"{expected}")
 
 
-@check(*KINDS, cause="`*args` or `**kwargs` in the constructor, often to pass them on to a base class")
+@check(*_ALL, cause="`*args` or `**kwargs` in the constructor, often to pass them on to a base class")
 def no_catch_all(subject: Subject) -> None:
     """The target declares every option by name: `**kwargs` would swallow misspelt ones."""
     for parameter in inspect.signature(subject.target).parameters.values():
@@ -57,7 +58,7 @@ def no_catch_all(subject: Subject) -> None:
             raise Failed(f"the target takes {parameter}", "named keyword-only arguments")
 
 
-@check(*KINDS, cause="a keyword-only argument without an annotation, or with one that pydantic cannot validate")
+@check(*_ALL, cause="a keyword-only argument without an annotation, or with one that pydantic cannot validate")
 def options_typed(subject: Subject) -> None:
     """Every option has a type that can be validated, described and stored as JSON."""
     target = subject.target
@@ -67,7 +68,7 @@ def options_typed(subject: Subject) -> None:
         raise Failed(str(error), "a type such as `int`, `Literal[…]` or `Annotated[…]` for each") from error
 
 
-@check(*KINDS, cause="the docstring's `Args:` does not list it, and no `Field(description=…)` says it")
+@check(*_ALL, cause="the docstring's `Args:` does not list it, and no `Field(description=…)` says it")
 def options_documented(subject: Subject) -> None:
     """Every option has a help text."""
     for option in subject.declared_options:
@@ -76,7 +77,7 @@ def options_documented(subject: Subject) -> None:
 
 
 @check(
-    *_MODULES,
+    *_ALL_BUT_DATASETS,
     cause="a value that every user was meant to choose: give the most usual one, e.g. `width: int = 64`",
 )  # fmt: skip
 def options_have_defaults(subject: Subject) -> None:
@@ -86,7 +87,7 @@ def options_have_defaults(subject: Subject) -> None:
             raise Failed(f"option '{option.name}' has no default", "a default for every option")
 
 
-@check(*_MODULES, cause="`int` where `Annotated[int, Field(ge=1, le=4096)]` is meant")
+@check(*_ALL_BUT_DATASETS, cause="`int` where `Annotated[int, Field(ge=1, le=4096)]` is meant")
 def options_bounded(subject: Subject) -> None:
     """Every whole number among the options has a lower and an upper bound: it may size memory."""
     for option in subject.declared_options:
@@ -97,7 +98,7 @@ def options_bounded(subject: Subject) -> None:
                 raise Failed(f"option '{option.name}' is an integer without both bounds", "Field(ge=…, le=…)")
 
 
-@check(*_MODULES, cause="a tuple or list without `Field(max_length=…)`")
+@check(*_ALL_BUT_DATASETS, cause="a tuple or list without `Field(max_length=…)`")
 def options_finite(subject: Subject) -> None:
     """Every list among the options has a greatest length."""
     for option in subject.declared_options:
@@ -105,7 +106,7 @@ def options_finite(subject: Subject) -> None:
             raise Failed(f"option '{option.name}' takes a list of any length", "Field(max_length=…)")
 
 
-@check(*KINDS, cause="a summary copied from a template, or longer than a line of `zoo list`")
+@check(*_ALL, cause="a summary copied from a template, or longer than a line of `zoo list`")
 def summary_fits(subject: Subject) -> None:
     """The summary is one line of at most 80 characters, and says something."""
     summary = subject.component.spec.summary

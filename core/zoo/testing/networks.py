@@ -32,6 +32,7 @@ from zoo.testing.check import (
 from zoo.testing.modules import tensors
 
 _NETWORKS: tuple[Kind, ...] = ("encoder", "decoder")
+_BY_HAND = "dropout, noise or an augmentation applied by hand, without asking `self.training`"
 
 
 @check(
@@ -133,7 +134,7 @@ def finite(subject: Subject) -> None:
                 raise Failed(f"{bad} of {output.numel()} values of the output for {what} are NaN or infinite", "none")
 
 
-@check(*_NETWORKS, cause="dropout or noise applied by hand, without asking `self.training`")
+@check(*_NETWORKS, cause=_BY_HAND)
 def deterministic_in_eval(subject: Subject) -> None:
     """In eval mode the same input gives the same output."""
     network, inputs = subject.build(), _inputs(subject)
@@ -153,7 +154,12 @@ def seeded_weights(subject: Subject) -> None:
     for name, weight in states[0].items():
         if not torch.equal(weight, states[1][name]):
             raise Failed(f"weight '{name}' differs between two builds with one seed", "equal weights")
-    drawn = [name for name, weight in states[0].items() if weight.is_floating_point() and weight.numel() > 1]
+    frozen = {name for name, weight in subject.build().named_parameters() if not weight.requires_grad}
+    drawn = [  # a backbone's weights come from its pretraining, not from the seed
+        name
+        for name, weight in states[0].items()
+        if weight.is_floating_point() and weight.numel() > 1 and name not in frozen
+    ]
     if drawn and all(torch.equal(states[0][name], states[2][name]) for name in drawn):
         raise Failed("the weights are the same for two seeds", "weights drawn from torch's generator")
 
@@ -176,7 +182,7 @@ def leaves_randomness_alone(subject: Subject) -> None:
     before = torch.get_rng_state()
     forward(network, inputs)
     if not torch.equal(torch.get_rng_state(), before):
-        raise Failed("a pass in eval mode draws from torch's global generator", "no draw")
+        raise Failed("a pass in eval mode draws from torch's global generator", "no draw", _BY_HAND)
 
 
 @check(*_NETWORKS, cause="batch statistics used in eval mode, or a mean over the batch dimension")
@@ -195,10 +201,14 @@ def batch_independence(subject: Subject) -> None:
         raise Failed(f"outputs alone and in a batch differ by up to {_difference(together, alone)}", "1e-8")
 
 
-@check(*_NETWORKS, cause="a layer that is made but not used, or a `.detach()` on the way")
+@check(
+    *_NETWORKS,
+    cause="a layer that is made but not used, a `.detach()` or `torch.no_grad()` on the way, or frozen weights without "
+    "`requires_grad_(False)`",
+)
 def gradients_reach_parameters(subject: Subject) -> None:
     """Every parameter that is to be trained gets a gradient."""
-    network = subject.build().train()
+    network = _trained(subject)
     torch.autograd.backward(_weighted_sum(network(_inputs(subject))))
     for name, parameter in network.named_parameters():
         if parameter.requires_grad and parameter.grad is None:
@@ -229,6 +239,26 @@ def train_and_eval_modes(subject: Subject) -> None:
         expected = 5, *output_shape_of(subject, network)
         if tuple(network(_inputs(subject)).shape) != expected:
             raise Failed(f"another output shape after train({mode})", f"{expected}")
+
+
+@check(*_NETWORKS, cause="an unbiased variance or another statistic over the batch, written by hand", since="0.2")
+def trains_on_small_batches(subject: Subject) -> None:
+    """In training mode two or three inputs give finite outputs and gradients, and one does or is refused."""
+    for count in (3, 2, 1):
+        network = subject.build().train()
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", r"(std|var)\w*\(\): degrees of freedom")  # the output shows it
+                output = network(_inputs(subject, count=count))
+        except ValueError:
+            if count == 1:  # batch normalisation refuses it; training has a batch of one only with --batch-size 1
+                continue
+            raise
+        if output.requires_grad:
+            torch.autograd.backward(_weighted_sum(output))
+        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        if not all(bool(torch.isfinite(values).all()) for values in (output, *gradients)):
+            raise Failed(f"a training batch of {count} gives NaN or infinite outputs or gradients", "finite ones")
 
 
 @check(*_NETWORKS, cause="an in-place operation such as `images -= 0.5` or `relu_` on the input")
@@ -281,14 +311,14 @@ def moves_between_devices(subject: Subject) -> None:
             raise Failed(f"on {device}: output {tuple(output.shape)} on {output.device.type}", f"all on {device}")
 
 
-@check(*_NETWORKS, cause="gradients that vanish, or an output that ignores the input")
+@check(
+    *_NETWORKS, cause="gradients that vanish, no gradient at all (a `.detach()`), or an output that ignores the input"
+)
 def learns(subject: Subject) -> None:
     """Twenty steps of Adam towards a fixed output lower the loss."""
-    network, inputs = subject.build().train(), _inputs(subject)
+    network, inputs = _trained(subject), _inputs(subject)
     target = torch.rand(5, *output_shape_of(subject, network), generator=torch.Generator().manual_seed(1))
     trained = [weight for weight in network.parameters() if weight.requires_grad]
-    if not trained:
-        raise NotApplicable("all its weights are frozen")
     optimizer = torch.optim.Adam(trained, lr=1e-3)
     losses = []
     for _ in range(21):
@@ -362,6 +392,18 @@ def _inputs(subject: Subject, case: Arguments | None = None, count: int = 5, see
     generator = torch.Generator().manual_seed(seed)
     draw = torch.rand if subject.kind == "encoder" else torch.randn
     return draw(count, *shape, generator=generator)
+
+
+def _trained(subject: Subject) -> Any:
+    """Return the network in training mode.
+
+    Raises:
+        NotApplicable: It has no weight to train.
+    """
+    network = subject.build().train()
+    if not any(weight.requires_grad for weight in network.parameters()):
+        raise NotApplicable("it has no weights to train: it has none, or all are frozen")
+    return network
 
 
 def _is_frozen(module: nn.Module) -> bool:

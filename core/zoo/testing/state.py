@@ -26,7 +26,8 @@ from zoo.testing.reference import (
 _MOVED_BY_BATCH_NORM = ("running_mean", "running_var", "num_batches_tracked")
 
 
-@check("objective", "distortion", cause="a term that asks `self.training`, or dropout inside a perceptual network")
+@check("objective", "distortion", cause="a weight, a dropout or an augmentation (a random crop or flip) that asks "
+       "`self.training`")  # fmt: skip
 def same_in_train_and_eval(subject: Subject) -> None:
     """With the same random numbers and progress, training and eval mode give the same `loss`."""
     model = model_of(subject)

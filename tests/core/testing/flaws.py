@@ -13,10 +13,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+import zoo.matplotlib_import  # noqa: F401 - torchmetrics imports matplotlib
+from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot, softplus
-from torch.utils.data import TensorDataset
+from torch.utils.data import IterableDataset, TensorDataset
+from torchmetrics import Metric
 
 from zoo import (
     Batch,
@@ -57,6 +60,7 @@ CORRECT: dict[Kind, tuple[str, ...]] = {
     "objective": ("Gaussian", "Codebook", "Adversarial", "Discrepancy", "Supervised", "Annealed"),
     "distortion": ("Squares", "Logits", "Normal", "PatchJudge", "Perceptual"),
     "dataset": ("noise",),
+    "metric": ("SquaredError", "Spread"),
 }
 
 
@@ -379,6 +383,40 @@ def noise(split: str) -> TensorDataset:
     return TensorDataset(images, torch.arange(count) % 2)
 
 
+METRIC = {"digits": 3, "better": "lower"}
+
+
+class SquaredError(Metric):
+    full_state_update = False
+
+    def __init__(self, image_shape: tuple[int, int, int]) -> None:
+        super().__init__(sync_on_compute=False)
+        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, images: Tensor, reconstructions: Tensor) -> None:
+        self.total += (images - reconstructions).square().flatten(1).mean(dim=1).sum()
+        self.count += len(images)
+
+    def compute(self) -> Tensor:
+        return self.total / self.count
+
+
+class Spread:
+    """The mean length of the difference, for sides of at least 28, without torchmetrics."""
+
+    def __init__(self, image_shape: tuple[int, int, int]) -> None:
+        if min(image_shape[1:]) < 28:
+            raise ValueError("it takes sides of at least 28")
+        self.lengths: list[float] = []
+
+    def update(self, *, images: Tensor, reconstructions: Tensor) -> None:
+        self.lengths += (images - reconstructions).flatten(1).norm(dim=1).tolist()
+
+    def compute(self) -> float:
+        return sum(self.lengths) / len(self.lengths)
+
+
 # What is declared
 
 FLAWS["listing_is_light"] = Flaw("encoder", "LinearEncoder", plugin_module="zoo_mlp.networks")
@@ -533,6 +571,13 @@ class TrainingAlone(LinearEncoder):
     def train(self, mode: bool = True) -> "TrainingAlone":
         self.training = mode
         return self
+
+
+@breaks("trains_on_small_batches", "encoder")
+class StandardisedByHand(LinearEncoder):
+    def forward(self, images: Tensor) -> Tensor:
+        features = super().forward(images)
+        return features / (features.std(dim=0) + 1e-5) if self.training else features
 
 
 @breaks("input_unchanged", "encoder")
@@ -1148,6 +1193,77 @@ def numbered(split: str) -> TensorDataset:
     return Numbered(*noise(split).tensors)
 
 
+# Metrics
+
+FLAWS["perfect_is_best"] = Flaw("metric", "SquaredError", {"better": "higher"})
+
+
+@breaks("is_metric", "metric")
+class WithoutCompute:
+    def __init__(self, image_shape: tuple[int, int, int]) -> None:
+        pass
+
+    def update(self, images: Tensor, reconstructions: Tensor) -> None:
+        pass
+
+
+@also_breaks("is_metric", "metric")
+class RefusesAllShapes(SquaredError):
+    def __init__(self, image_shape: tuple[int, int, int]) -> None:
+        raise ValueError("it takes no images")
+
+
+@breaks("update_takes_needs", "metric")
+class WithLabels(SquaredError):
+    def update(self, images: Tensor, reconstructions: Tensor, labels: Tensor | None = None) -> None:
+        super().update(images, reconstructions)
+
+
+@also_breaks("update_takes_needs", "metric")
+class NamedAsInTorchmetrics(SquaredError):
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        super().update(preds, target)
+
+
+@breaks("one_finite_number", "metric")
+class NumberPerChannel(SquaredError):
+    def compute(self) -> Tensor:
+        return super().compute().repeat(2)
+
+
+@also_breaks("one_finite_number", "metric")
+class LogarithmOfNegative(SquaredError):
+    def compute(self) -> Tensor:
+        return (-super().compute()).log()
+
+
+@breaks("batches_add_up", "metric")
+class MeanOfMeans(SquaredError):
+    def update(self, images: Tensor, reconstructions: Tensor) -> None:
+        self.total += (images - reconstructions).square().mean()
+        self.count += 1
+
+
+@breaks("states_merge", "metric")
+class CountedAside(SquaredError):
+    def __init__(self, image_shape: tuple[int, int, int]) -> None:
+        super().__init__(image_shape)
+        self.images = 0
+
+    def update(self, images: Tensor, reconstructions: Tensor) -> None:
+        super().update(images, reconstructions)
+        self.images += len(images)
+
+    def compute(self) -> Tensor:
+        return self.total / self.images
+
+
+@breaks("fields_unchanged", "metric")
+class ClampingInPlace(SquaredError):
+    def update(self, images: Tensor, reconstructions: Tensor) -> None:
+        super().update(images, reconstructions.clamp_(0, 1))
+
+
 # Mistakes at the root of much else
 
 
@@ -1166,26 +1282,6 @@ class Deciding(LinearEncoder):
     def forward(self, images: Tensor) -> Tensor:
         features = super().forward(images)
         return features if features.sum().item() > 0 else 2 * features
-
-
-class ThirtyTwoLatents(LinearDecoder):
-    def __init__(self, latent_shape: tuple[int, ...], output_shape: tuple[int, int, int]) -> None:
-        if latent_shape != (32,):
-            raise ValueError("it takes vectors of 32 latents")
-        super().__init__(latent_shape, output_shape)
-
-
-class FewLatents(Gaussian):
-    def __init__(self, latent_dim: int, data: DataFacts) -> None:
-        if latent_dim > 2:
-            raise IncompatibleError("it takes one or two latents")
-        super().__init__(latent_dim, data)
-
-
-class VectorsOnly(Plain):
-    def attach(self, parts: Parts) -> None:
-        if len(parts.latent_shape) != 1:
-            raise IncompatibleError("it takes vectors")
 
 
 class Unbuildable(Plain):
@@ -1214,6 +1310,42 @@ def of_several_sizes(split: str) -> list[tuple[Tensor, int]]:
     return [(image[:, :, index % 2 :], label) for index, (image, label) in enumerate(noise(split))]
 
 
+class Streamed(IterableDataset):
+    def __init__(self, source: TensorDataset) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __iter__(self) -> Any:
+        return iter(self.source)
+
+
+def streamed(split: str) -> Streamed:
+    return Streamed(noise(split))
+
+
+def of_pil_images(split: str) -> list[tuple[Image.Image, int]]:
+    return [(Image.fromarray(image[0].numpy()), int(label)) for image, label in noise(split)]
+
+
+def of_text_labels(split: str) -> list[tuple[Tensor, str]]:
+    return [(image, "cat" if label else "dog") for image, label in noise(split)]
+
+
+def of_dicts(split: str) -> list[dict[str, Any]]:
+    return [{"image": image, "label": int(label)} for image, label in noise(split)]
+
+
+def of_images_alone(split: str) -> list[Tensor]:
+    return [image for image, _ in noise(split)]
+
+
+def one_hot_labels(split: str) -> TensorDataset:
+    images, labels = noise(split).tensors
+    return TensorDataset(images, one_hot(labels))
+
+
 def empty(split: str) -> list[tuple[Tensor, int]]:
     return []
 
@@ -1228,3 +1360,85 @@ def from_folder(split: str, *, folder: str) -> TensorDataset:
     if not os.path.isdir(folder):
         raise DatasetError(f"{folder} is no folder.")
     return noise(split)
+
+
+# What is right, though it is not usual
+
+
+class FrozenBackbone(LinearEncoder):
+    """One linear layer that was trained elsewhere, and is not trained here."""
+
+    frozen = True
+
+    def __init__(self, image_shape: tuple[int, int, int], out_features: int) -> None:
+        super().__init__(image_shape, out_features)
+        with torch.no_grad():
+            for weight in self.parameters():
+                weight.copy_(torch.linspace(-0.01, 0.01, weight.numel()).view_as(weight))
+        self.requires_grad_(False)
+
+
+class MultiplesOfEight(LinearEncoder):
+    def __init__(self, image_shape: tuple[int, int, int], out_features: int) -> None:
+        if out_features % 8:
+            raise ValueError(f"out_features must be a multiple of 8, got {out_features}")
+        super().__init__(image_shape, out_features)
+
+
+class ThirtyTwoLatents(LinearDecoder):
+    def __init__(self, latent_shape: tuple[int, ...], output_shape: tuple[int, int, int]) -> None:
+        if latent_shape != (32,):
+            raise ValueError("it takes vectors of 32 latents")
+        super().__init__(latent_shape, output_shape)
+
+
+class FewLatents(Gaussian):
+    def __init__(self, latent_dim: int, data: DataFacts) -> None:
+        if latent_dim > 2:
+            raise IncompatibleError("it takes one or two latents")
+        super().__init__(latent_dim, data)
+
+
+class VectorsOnly(Plain):
+    def attach(self, parts: Parts) -> None:
+        if len(parts.latent_shape) != 1:
+            raise IncompatibleError("it takes vectors")
+
+
+# Mistakes whose cause is not what usually breaks the check
+
+
+class BackboneWithoutGradients(LinearEncoder):
+    def __init__(self, image_shape: tuple[int, int, int], out_features: int) -> None:
+        super().__init__(image_shape, 16)
+        self.head = nn.Linear(16, out_features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            features = super().forward(images)
+        return self.head(features)
+
+
+class DetachedWhole(LinearEncoder):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).detach()
+
+
+class CrossEntropy(Plain):
+    def distortion(self, batch: Batch, parts: Parts) -> Tensor:
+        output = parts.decode(self.latents(parts.encode(batch.images)))
+        return nn.functional.binary_cross_entropy(output, batch.images)
+
+
+class Flipping(Plain):
+    def losses(self, batch: Batch, parts: Parts) -> dict[str, Tensor]:
+        images = batch.images
+        if self.training:
+            flipped = torch.rand(len(images)) < 0.5
+            images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
+        return super().losses(Batch(images, batch.labels, batch.progress), parts)
+
+
+class NoisyEncoder(LinearEncoder):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images + 1e-3 * torch.randn_like(images))
