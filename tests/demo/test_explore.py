@@ -73,6 +73,16 @@ def test_a_conditional_model_decodes_as_the_class_that_it_is_told(
     assert np.abs(decoded_at_sliders(page) - unknown).max() <= TOLERANCE
 
 
+def test_classes_of_one_name_are_told_apart(page: Page, demo: str, odd_runs: Path) -> None:
+    visit(page, demo, "explore", "twins")
+    assert page.locator("#zoo-told option").all_text_contents() == ["unknown class", "0", "twin (1)", "twin (2)", "3"]
+    for label in (1, 2):
+        tell(page, f"twin ({label})")
+        told = decoded_at_sliders(page)
+        assert np.abs(told - decoded_by_pytorch(page, odd_runs / "twins", label)).max() <= TOLERANCE
+        assert np.abs(told - decoded_by_pytorch(page, odd_runs / "twins", 3 - label)).max() > TOLERANCE
+
+
 @pytest.mark.parametrize(("key", "share"), [("ArrowRight", 0.02), ("ArrowDown", -0.02), ("Shift+ArrowRight", 0.001)])
 def test_an_arrow_key_moves_a_slider_by_a_share_of_its_range(opened: Page, key: str, share: float) -> None:
     choose_tab(opened, "explore")
