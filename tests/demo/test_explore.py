@@ -46,6 +46,7 @@ def test_maps_are_explored_by_the_numbers_that_vary_most(page: Page, demo: str, 
     assert label == f"Map {channel + 1} ({row + 1}, {column + 1})"
     for control in ("Random", "From a test image", "Sample the prior", "Reset"):
         page.click(f"#zoo-explore >> text={control}")
+        page.wait_for_selector("#zoo-explore .zoo-stage:not(:has([aria-busy]))")  # the server draws from the prior
         assert np.abs(decoded_at_sliders(page) - decoded_by_pytorch(page, runs / "maps")).max() <= TOLERANCE
     before = decoded_at_sliders(page)
     page.press(".zoo-slider input", "ArrowRight")
