@@ -93,7 +93,7 @@ def distortion_terms(value: Any) -> Any:
 
 def sum_text(terms: Sequence[DistortionTerm]) -> str:
     """Return a sum of distortions as it is written on the command line."""
-    return "+".join(_term_text(f"{term.weight:g}" if term.weight != 1 else 1, term.name) for term in terms)
+    return "+".join(_term_text(term.weight, term.name) for term in terms)
 
 
 Distortion = Annotated[
@@ -302,7 +302,7 @@ def _flat_options(owner: str, part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _term_text(weight: Any, name: Any) -> str:
-    return str(name) if weight == 1 else f"{weight}*{name}"
+    return str(name) if weight == 1 else f"{str(weight).removesuffix('.0')}*{name}"
 
 
 def default_decoder(encoder: Any, registry: Registry | None = None) -> str:

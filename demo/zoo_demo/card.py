@@ -13,6 +13,7 @@ from zoo.cli.common import json_values
 from zoo.config import RunConfig, default_lr, flag_of, sum_text
 from zoo.errors import ZooError, command
 from zoo.options import REQUIRED, options_of
+from zoo.registry import installed
 from zoo.specs import KINDS, Kind
 
 if TYPE_CHECKING:
@@ -59,7 +60,10 @@ def card_of(id_: str, source: Source, checkpoint: Checkpoint) -> Card:
         "image_shape": metadata.image_shape,
         "latent_dim": config.latent_dim,
         "components": components,
-        "test_metrics": metadata.test_metrics,
+        "test_metrics": [
+            {"name": name, "text": installed().metric_text(name, value)}
+            for name, value in (metadata.test_metrics or {}).items()
+        ],
         "epoch": metadata.epoch,
         "versions": metadata.versions,
         "settings": config.model_dump(mode="json", exclude={str(kind) for kind in KINDS}),

@@ -104,6 +104,16 @@ def test_a_component_is_given_by_name_or_with_options(given):
     assert resolved(encoder=given) == resolved()
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["mse", "0.1*mse", "mse+0.5*sharp", "0.12345678901234568*mse+1e-07*sharp", "2*mse+1000000*sharp"],
+)
+def test_a_sum_of_distortions_is_written_as_it_was_typed(text):
+    config = resolved(distortion=text)
+    assert sum_text(config.distortion) == text
+    assert flat_settings(config.model_dump(mode="json"))["distortion"] == text
+
+
 def test_a_qualified_name_is_kept():
     config = resolved(encoder="zoo-one:both")
     assert (config.encoder.name, config.decoder.name) == ("zoo-one:both", "zoo-one:both")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from demo.browsing import visit
-from demo.serving import COLOUR, CONDITIONAL, MAPS, ORIGIN, TINY, make_run, need_patch, start_demo
+from demo.serving import COLOUR, CONDITIONAL, MAPS, ORIGIN, TINY, TWINS, make_run, need_patch, start_demo
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -57,12 +58,20 @@ def client(runs: Path) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="session")
 def odd_runs(tmp_path_factory: pytest.TempPathFactory, third_party: list[str]) -> Path:
-    """A directory with odd runs: see their names; no browser decodes `fourier`, nobody has the data of `homeless`."""
+    """A directory with odd runs: see their names.
+
+    No browser decodes `fourier`, nobody has the data of `homeless`, nobody has a metric of
+    `judged`, and two classes of `twins` have one name.
+    """
+    from zoo.checkpoint import DataRecord
+
     directory = tmp_path_factory.mktemp("odd-runs")
     make_run(directory / "fourier", TINY | {"decoder": "fourier"})
     make_run(directory / "<img src=x onerror=alert(1)>", TINY)
     make_run(directory / f"{'a-very-' * 15}long-name", TINY)
     make_run(directory / "line", TINY | {"latent_dim": 1})
+    make_run(directory / "judged", TINY, test_metrics={"crispness": 0.5, "psnr": math.inf})
+    make_run(directory / "twins", CONDITIONAL, data=DataRecord(image_shape=(1, 16, 16), classes=TWINS))
     need_patch(make_run(directory / "homeless", TINY), "dataset")
     return directory
 

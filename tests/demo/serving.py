@@ -32,6 +32,7 @@ MAPS: dict[str, Any] = {
     "latent_dim": 2,
 }  # latents of (2, 4, 4)
 CONDITIONAL: dict[str, Any] = TINY | {"objective": "vae", "conditional": True}
+TWINS = ("0", "twin", "twin", "3")  # classes
 
 
 def make_run(directory: Path, settings: dict[str, Any], **facts: Any) -> Path:

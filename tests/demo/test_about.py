@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from demo.browsing import box_of, choose_tab, visit
+from demo.browsing import box_of, choose_model, choose_tab, visit
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -24,6 +24,16 @@ def test_the_card_says_what_the_model_is_and_how_to_load_it(opened: Page) -> Non
     ):
         assert expected in text
     assert opened.locator("#zoo-about svg polyline").count() == 2
+
+
+def test_the_card_has_the_metrics_of_any_plugin(page: Page, demo: str) -> None:
+    visit(page, demo, "about", "judged")
+    text = page.text_content("#zoo-about .zoo-facts") or ""
+    assert "test crispness0.5test psnrinf dB" in text
+    assert "test mse" not in text
+    assert (page.text_content(".zoo-summary") or "").endswith(" · test crispness 0.5")
+    choose_model(page, "tiny")
+    assert "test" not in (page.text_content(".zoo-summary") or "")
 
 
 def program_of(page: Page, title: str) -> str:

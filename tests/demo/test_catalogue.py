@@ -16,7 +16,8 @@ import zoo
 from demo.serving import COLOUR, CONDITIONAL, MAPS, TINY, make_run, need_patch
 from zoo import checkpoint as checkpoints
 from zoo.cli import main
-from zoo.registry import installed
+from zoo.registry import Component, Plugin, Registry, installed
+from zoo.specs import MetricSpec
 from zoo_demo.catalogue import MAX_FOUND, SEARCH_DEPTH, Catalogue, find
 from zoo_demo.safety import RefusedError
 from zoo_demo.space import Spaces, unmeasured
@@ -172,11 +173,9 @@ def test_a_name_that_is_no_text_is_shown_escaped(directory, checkpoint):
 
 def test_a_card_says_what_the_checkpoint_says(directory, third_party):
     rows = [{"epoch": 1, "train_loss": 0.5, "val_loss": 0.25, "val_rate": 0.1, "lr": 0.01}]
-    metrics = {"mse": 0.5, "psnr": math.inf, "ssim": math.nan}
     make_run(
         directory / "run",
         COLOUR | {"epochs": 3, "distortion": "l1+0.5*mse"},
-        test_metrics=metrics,
         history=checkpoints.history_of(rows),
     )
     each = card("run")
@@ -194,11 +193,32 @@ def test_a_card_says_what_the_checkpoint_says(directory, third_party):
     assert (each["image_shape"], each["latent_dim"], each["epoch"]) == ([3, 17, 20], 2, 1)
     losses = {"train_loss": 0.5, "val_loss": 0.25, "val_rate": 0.1}
     assert each["history"] == [{"epoch": 1, "losses": losses, "lr": 0.01}]
-    assert each["test_metrics"] == {"mse": 0.5, "psnr": None, "ssim": None}  # JSON has no infinity and no NaN
     assert each["settings"]["epochs"] == 3
     assert not each["settings"].keys() & set(kinds)
     assert each["load"] == 'zoo.load("run")'
     assert re.fullmatch("[0-9a-f]{64}", each["sha256"])
+
+
+def test_a_card_has_each_test_metric_as_its_plugin_writes_it(directory, third_party, monkeypatch):
+    sharpness = MetricSpec(
+        name="sharpness", target="nowhere:Sharpness", summary="A test's", digits=1, better="higher", unit="px"
+    )
+    plugin = Plugin("sharp", "nowhere", "zoo-sharp", "1.0")
+    registry = Registry((), [*zoo.installed().components("metric"), Component(sharpness, plugin)], ())
+    monkeypatch.setattr("zoo_demo.card.installed", lambda: registry)
+    metrics = {"mse": 0.5, "psnr": math.inf, "ssim": math.nan, "sharpness": 2.55, "of-no-plugin": 1 / 3}
+    make_run(directory / "run", TINY, test_metrics=metrics)
+    assert {metric["name"]: metric["text"] for metric in card("run")["test_metrics"]} == {
+        "mse": "0.50000",
+        "psnr": "inf dB",
+        "ssim": "nan",
+        "sharpness": "2.5 px",
+        "of-no-plugin": "0.33333",
+    }
+
+
+def test_a_card_of_a_run_that_is_not_finished_has_no_test_metrics(runs):
+    assert card(runs / "tiny")["test_metrics"] == []
 
 
 def test_a_pretrained_model_has_the_command_that_made_it():
@@ -215,6 +235,7 @@ def test_a_pretrained_model_has_the_command_that_made_it():
         TINY | {"scheduler": "cosine", "keep": "last"},
         MAPS,
         CONDITIONAL | {"label_dropout": 0.5, "distortion": "l1+0.25*mse"},
+        TINY | {"distortion": "0.12345678901234568*bernoulli+1e-07*mse+1000000*l1"},
         TINY | {"betas": (0.5, 0.9), "scheduler": "multi-step", "milestones": (3, 5), "adversary_betas": (0.0, 0.5)},
         TINY | {"compile": True, "lr": 0.5, "ema": 0.99, "warmup": 0.1, "precision": "bf16-mixed", "seed": 7},
         TINY
@@ -225,7 +246,7 @@ def test_a_pretrained_model_has_the_command_that_made_it():
             "dataset": {"name": "tiny", "options": {"broken": True}},
         },
     ],
-    ids=["defaults", "components", "schedule", "maps", "conditional", "pairs", "settings", "options"],
+    ids=["defaults", "components", "schedule", "maps", "conditional", "weights", "pairs", "settings", "options"],
 )
 def test_the_command_of_a_run_trains_with_its_very_settings(directory, third_party, monkeypatch, settings):
     make_run(directory / "run", settings)
@@ -262,7 +283,7 @@ def test_a_dataset_that_cannot_be_read_leaves_a_model_unmeasured_until_it_can(di
     model, spaces = Catalogue(find(["run"])).model("run"), Spaces()
     with monkeypatch.context() as patch:
         patch.setattr("zoo_tiny.dataset.SHAPES", {})
-        with pytest.raises(RefusedError, match=r"The dataset cannot be read: KeyError: 'tiny'$"):
+        with pytest.raises(RefusedError, match=r"dataset 'tiny', split 'test', cannot be read: KeyError: 'tiny'\.$"):
             spaces.of(model)
     assert spaces.of(model).summary["available"] is True
 

@@ -82,7 +82,7 @@ def test_the_page_works_behind_a_proxy(zoo_environment, runs, tmp_path, host):
         with httpx.Client(base_url=url, auth=("me", "correct horse"), headers=browser | proxy, timeout=60) as client:
             assert client.get("/config").json()["root"] == "https://zoo.example.org"
             assert client.get("/zoo/models").json()["models"][0]["id"] == "tiny"
-            answer = client.post("/gradio_api/call/decode", json={"data": ["tiny", [[0.0, 0.0, 0.0]]]})
+            answer = client.post("/gradio_api/call/decode", json={"data": ["tiny", [[0.0, 0.0, 0.0]], None]})
             assert client.get(f"/gradio_api/call/decode/{answer.json()['event_id']}").text.startswith("event: complete")
             assert client.get("/zoo/models", headers={"origin": "https://evil.example"}).status_code == 403
 
@@ -183,7 +183,7 @@ def test_a_proxy_is_for_other_hosts_than_the_page_asks(zoo_environment, runs, tm
         with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
             assert client.get("/").status_code == 200
             assert client.get("/zoo/models").json()["models"][0]["id"] == "tiny"
-            answer = client.post("/gradio_api/call/decode", json={"data": ["tiny", [[0.0, 0.0, 0.0]]]})
+            answer = client.post("/gradio_api/call/decode", json={"data": ["tiny", [[0.0, 0.0, 0.0]], None]})
             events = client.get(f"/gradio_api/call/decode/{answer.json()['event_id']}")
             assert events.text.startswith("event: complete")
         process.send_signal(signal.SIGINT)

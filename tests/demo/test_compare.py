@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import zoo
 from demo.browsing import choose_tab, held, visit, wait_for_text
+from zoo import checkpoint as checkpoints
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -38,6 +39,22 @@ def test_another_model_is_compared_on_the_very_images(opened: Page) -> None:
     opened.wait_for_function(
         "(before) => document.querySelector('.zoo-compare-images canvas').ariaLabel !== before", arg=before[0]
     )
+
+
+def test_each_metric_that_one_of_two_models_has_is_compared(page: Page, demo: str) -> None:
+    visit(page, demo, "compare", "judged")
+    page.select_option("#zoo-other", "mnist-mlp")
+    wait_for_text(page, ".zoo-compare .zoo-table tr th:nth-child(3)", "mnist-mlp")
+    rows = page.locator(".zoo-compare .zoo-table").first.locator("tr")
+    cells = rows.evaluate_all("(all) => all.map((row) => [...row.cells].map((cell) => cell.textContent))")
+    metadata = checkpoints.read(zoo.installed().model("mnist-mlp").path).metadata
+    metrics = metadata.test_metrics or {}
+    assert {name: texts for name, *texts in cells if name.startswith("test ")} == {
+        "test crispness": ["0.5", "–"],
+        "test psnr": ["inf dB", f"{metrics['psnr']:.2f} dB"],
+        "test mse": ["–", f"{metrics['mse']:.5f}"],
+        "test ssim": ["–", f"{metrics['ssim']:.3f}"],
+    }
 
 
 def test_models_of_images_of_other_sizes_are_compared_by_their_metrics(opened: Page) -> None:

@@ -2,7 +2,7 @@
 
 import { curve } from "./curve.mjs";
 import { t } from "./text.mjs";
-import { button, h, metric, weighted } from "./ui.mjs";
+import { button, h, weighted } from "./ui.mjs";
 
 export class About {
   constructor() {
@@ -62,10 +62,8 @@ function facts(model) {
     [t("latentSize"), model.latentShape.join(" × ")],
     [t("parameters"), `${card.parameters.encoder.toLocaleString()} + ${card.parameters.decoder.toLocaleString()}`],
     [t("epoch"), card.epoch],
-    ["MSE", metric(card, "mse", 5)],
-    ["PSNR", metric(card, "psnr", 2, " dB")],
-    ["SSIM", metric(card, "ssim", 3)],
-    [t("toldClasses"), model.classes.join(", ")],
+    ...card.test_metrics.map(({ name, text }) => [t("metric", name), text]),
+    [t("toldClasses"), model.classes.map((_, label) => model.nameOf(label)).join(", ")],
     [t("dataset"), [dataset.name, dataset.summary].filter(Boolean).join(": ")],
     [t("licence"), dataset.licence],
     [t("credit"), dataset.credit],

@@ -42,7 +42,7 @@ class App {
     this.opened = new Map();
     this.model = null;
     this.latent = null; // Float32Array d
-    this.className = ""; // what conditional models are told; "" for unknown
+    this.told = null; // the class that conditional models are told, {label, name}; null for unknown
     this.#build();
   }
 
@@ -74,7 +74,7 @@ class App {
       if (this.wanted === id) this.status.textContent = t("measuring");
       await model.measure();
       if (this.wanted !== id) return; // another was chosen meanwhile
-      model.tell(this.className);
+      model.tell(this.told);
       this.model = model;
       this.latent = model.median();
       this.#describe(model);
@@ -136,10 +136,11 @@ class App {
   }
 
   /** Tell the model a class in all tabs. */
-  async #tell(className) {
-    this.className = className;
+  async #tell(label) {
     if (!this.model) return;
-    this.model.tell(className);
+    const { classes } = this.model;
+    this.told = label < classes.length ? { label, name: classes[label] } : null;
+    this.model.tell(this.told);
     await this.#show(this.tabs[this.tab]);
   }
 
@@ -159,9 +160,9 @@ class App {
   #build() {
     this.picker = h("select", { class: "zoo-select", id: "zoo-model", onchange: () => this.attempt(() => this.open(this.picker.value)) });
     this.picker.append(...modelOptions(this.cards));
-    this.classes = select([], "", (className) => this.#tell(className), { id: "zoo-told" });
-    this.told = field(t("told"), this.classes);
-    this.told.hidden = true;
+    this.classes = select([], "", (label) => this.#tell(Number(label)), { id: "zoo-told" });
+    this.classField = field(t("told"), this.classes);
+    this.classField.hidden = true;
     this.badge = h("span", { class: "zoo-badge" });
     this.summary = h("p", { class: "zoo-summary" });
     this.status = h("p", { class: "zoo-status", role: "status" });
@@ -170,7 +171,7 @@ class App {
     this.panels = h("div", { class: "zoo-panels" });
     this.tabs = Object.fromEntries(NAMES.map((name) => [name, this.#buildTab(name)]));
     this.root.append(
-      h("header", { class: "zoo-header" }, h("h1", {}, "Autoencoder Zoo"), field(t("model"), this.picker), this.told, this.badge),
+      h("header", { class: "zoo-header" }, h("h1", {}, "Autoencoder Zoo"), field(t("model"), this.picker), this.classField, this.badge),
       this.summary,
       this.bar,
       this.panels,
@@ -208,15 +209,16 @@ class App {
   }
 
   #describe(model) {
-    const { components, test_metrics: metrics } = model.card;
+    const { components, test_metrics: [metric] } = model.card;
     const named = (kind) => components.filter((each) => each.kind === kind).map(weighted).join(" + ");
     const parts = ["encoder", "objective", "decoder", "distortion", "dataset"].map(named);
     const size = t({ 1: "oneDim" }[model.latentSize] ?? (model.latentShape.length > 1 ? "maps" : "dims"), model.latentShape.join("×"));
-    setOptions(this.classes, [["", t("unknownClass")], ...model.classes.map((name) => [name, name])], this.className);
-    this.told.hidden = !model.classes.length;
+    const classes = model.classes.map((_, label) => [label, model.nameOf(label)]);
+    setOptions(this.classes, [[classes.length, t("unknownClass")], ...classes], model.label);
+    this.classField.hidden = !classes.length;
     this.summary.textContent =
       t("summary", parts.join(" · "), size, model.imageShape.join("×")) +
-      (metrics?.mse == null ? "" : ` · ${t("testError", metrics.mse.toFixed(4))}`);
+      (metric ? ` · ${t("metric", metric.name)} ${metric.text}` : "");
     this.badge.textContent = model.inBrowser ? t("inBrowser") : t("onServer");
     this.badge.title = model.why;
     this.badge.dataset.where = model.inBrowser ? "browser" : "server";

@@ -3,7 +3,7 @@
 import { Latest } from "./latest.mjs";
 import { Picture, colourKey, figure, signedError } from "./picture.mjs";
 import { t } from "./text.mjs";
-import { button, field, h, metric, modelOptions } from "./ui.mjs";
+import { button, field, h, modelOptions } from "./ui.mjs";
 
 const IMAGES = 8;
 
@@ -70,7 +70,7 @@ export class Compare {
     const other = await this.app.modelOf(this.picker.value);
     if (model !== this.app.model || this.picker.value !== other.id) return;
     this.other = other;
-    other.tell(this.app.className);
+    other.tell(this.app.told);
     this.metrics.replaceChildren(metricTable([model, other]));
     this.figures.forEach((each, place) => (each.querySelector("figcaption").textContent = [model, other][place].card.title));
     this.sameLatent.hidden = !haveSameLatents(model, other);
@@ -90,7 +90,7 @@ export class Compare {
   async #drawImages() {
     const { model } = this.app;
     const { other } = this;
-    const { className } = this.app;
+    const { told } = this.app;
     const { count } = model.points;
     if (!this.indices.length || Math.max(...this.indices) >= count) {
       this.indices = Array.from({ length: Math.min(IMAGES, count) }, () => Math.floor(Math.random() * count));
@@ -98,7 +98,7 @@ export class Compare {
     const { indices } = this;
     const images = await model.images(indices);
     const results = await Promise.all([model.reconstruct(images), other.reconstruct(images)]);
-    if (model !== this.app.model || other !== this.other || indices !== this.indices || className !== this.app.className) return;
+    if (model !== this.app.model || other !== this.other || indices !== this.indices || told !== this.app.told) return;
     const headings = [t("input"), model.card.title, other.card.title, t("errorDifference")];
     const rows = headings.map((heading) => h("tr", {}, h("th", { scope: "row" }, heading)));
     indices.forEach((index, place) => {
@@ -147,15 +147,15 @@ function cell(made, caption = "") {
   return h("td", {}, made.canvas, h("div", { class: "zoo-caption" }, caption));
 }
 
+/** Sizes, and each metric that any of the models has. */
 function metricTable(models) {
+  const metrics = models.map(({ card }) => new Map(card.test_metrics.map(({ name, text }) => [name, text])));
+  const names = new Set(metrics.flatMap((each) => [...each.keys()]));
   const rows = [
     ["", ...models.map((model) => model.card.title)],
     [t("latentSize"), ...models.map((model) => model.latentShape.join(" × "))],
     [t("parameters"), ...models.map(({ card }) => (card.parameters.encoder + card.parameters.decoder).toLocaleString())],
-    ...[["mse", 5, ""], ["psnr", 2, " dB"], ["ssim", 3, ""]].map(([name, digits, unit]) => [
-      `${name.toUpperCase()} (${t("testSplit")})`,
-      ...models.map(({ card }) => metric(card, name, digits, unit)),
-    ]),
+    ...[...names].map((name) => [t("metric", name), ...metrics.map((each) => each.get(name) ?? "–")]),
   ];
   return h(
     "table",

@@ -44,9 +44,10 @@ export class Model {
     return this.decoder !== null;
   }
 
-  /** Tell the model a class by its name in all that it decodes from now on; one that it has not is unknown. */
-  tell(className) {
-    const label = this.classes.indexOf(className);
+  /** Tell the model a class, {label, name}, in all that it decodes from now on; null or a name that it lacks is unknown. */
+  tell(told) {
+    const same = told && this.classes[told.label] === told.name; // several classes may have one name
+    const label = same ? told.label : this.classes.indexOf(told?.name);
     this.label = label < 0 ? this.classes.length : label;
   }
 
@@ -143,9 +144,11 @@ export class Model {
     return t("testImage", index, this.nameOf(this.points.labels[index]));
   }
 
-  /** The name of a class; of one that has none its number. */
+  /** The name of a class; its number where it has no name, and beside a name that another class has too. */
   nameOf(label) {
-    return this.card.classes[label] ?? String(label);
+    const { classes } = this.card;
+    const name = classes[label] ?? String(label);
+    return classes.indexOf(name) === classes.lastIndexOf(name) ? name : `${name} (${label})`;
   }
 
   /** The name of a number of the latent, of maps with its place: counted from 1. */

@@ -80,12 +80,6 @@ export function decimal(value) {
   return (Math.round(100 * value) / 100 + 0).toFixed(2);
 }
 
-/** A model's test metric with so many digits behind the point; a card has null for what is not finite. */
-export function metric(card, name, digits, unit = "") {
-  const value = card.test_metrics?.[name];
-  return Number.isFinite(value) ? value.toFixed(digits) + unit : "–";
-}
-
 /** Let the user save a blob as a file. */
 export function save(blob, name) {
   const link = h("a", { href: URL.createObjectURL(blob), download: name });
