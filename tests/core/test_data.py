@@ -29,6 +29,7 @@ from zoo.data import (
     to_float,
     training_loader,
 )
+from zoo.items import tensors_of
 from zoo.registry import Component, Plugin
 
 
@@ -589,3 +590,26 @@ def test_a_derived_seed_is_a_function_of_its_arguments() -> None:
 @pytest.mark.parametrize("seed", [0, 2**63 - 1])
 def test_a_derived_seed_is_one_that_torch_takes(seed: int) -> None:
     assert torch.Generator().manual_seed(derive_seed(seed, "order")).initial_seed() == derive_seed(seed, "order")
+
+
+# Factors and classes
+
+
+def test_labels_hold_a_value_of_each_factor_where_factors_are_declared() -> None:
+    labels = torch.tensor([[0, 2], [1, 0], [1, 1]])
+    images, loaded = tensors_of(TensorDataset(IMAGE.repeat(COUNT, 1, 1, 1), labels), "here", COUNT, SHAPE, 2)
+    assert images.shape == (COUNT, *SHAPE)
+    assert torch.equal(loaded, labels)
+    _, read = tensors_of([(IMAGE, tuple(label)) for label in labels.tolist()], "here", COUNT, SHAPE, 2)
+    assert torch.equal(read, labels)
+
+
+@pytest.mark.parametrize("labels", [torch.zeros(COUNT, dtype=torch.int64), torch.zeros(COUNT, 3, dtype=torch.int64)])
+def test_labels_without_a_value_of_each_factor_are_refused(labels: torch.Tensor) -> None:
+    with pytest.raises(PluginError, match=r"^here, must hold a whole number for each factor of each image"):
+        tensors_of(TensorDataset(IMAGE.repeat(COUNT, 1, 1, 1), labels), "here", COUNT, SHAPE, 2)
+
+
+def test_a_shape_and_a_number_that_are_not_declared_are_the_datas_own() -> None:
+    images, _ = tensors_of([(IMAGE, 0)] * 5, "here", None, None)
+    assert images.shape == (5, *SHAPE)

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-import zoo.matplotlib_import  # noqa: F401 - torchmetrics imports matplotlib
 from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, one_hot, softp
 from torch.utils.data import IterableDataset, TensorDataset
 from torchmetrics import Metric
 
+import zoo.matplotlib_import  # noqa: F401 - torchmetrics imports matplotlib
 from zoo import (
     Batch,
     DataFacts,
