@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from zoo import Component, Run, RunConfig
-from zoo.registry import installed
+from zoo.contract.registry import installed
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch's threads wait for each other badly on a busy machine
 TESTS = Path(__file__).parent

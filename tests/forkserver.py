@@ -13,7 +13,7 @@ def main() -> None:
     import torchvision.utils  # noqa: F401
     from torchmetrics import image  # noqa: F401
 
-    import zoo.training  # noqa: F401
+    import zoo.training.fit  # noqa: F401
 
     for line in sys.stdin:
         request = json.loads(line)

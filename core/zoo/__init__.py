@@ -16,13 +16,31 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo.autoencoder import Autoencoder as Autoencoder
-    from zoo.checkpoint import load as load
     from zoo.config import RunConfig as RunConfig
     from zoo.config import resolve as resolve
-    from zoo.data import ImageDataset as ImageDataset
-    from zoo.data import load_dataset as load_dataset
-    from zoo.distortion import Distortion as Distortion
+    from zoo.contract.distortion import Distortion as Distortion
+    from zoo.contract.hookspecs import hookimpl as hookimpl
+    from zoo.contract.objective import Objective as Objective
+    from zoo.contract.parts import Batch as Batch
+    from zoo.contract.parts import DataFacts as DataFacts
+    from zoo.contract.parts import Parts as Parts
+    from zoo.contract.registry import Component as Component
+    from zoo.contract.registry import PretrainedModel as PretrainedModel
+    from zoo.contract.registry import Registry as Registry
+    from zoo.contract.registry import installed as installed
+    from zoo.contract.specs import DatasetSpec as DatasetSpec
+    from zoo.contract.specs import DecoderSpec as DecoderSpec
+    from zoo.contract.specs import DistortionSpec as DistortionSpec
+    from zoo.contract.specs import EncoderSpec as EncoderSpec
+    from zoo.contract.specs import MetricSpec as MetricSpec
+    from zoo.contract.specs import ModelSpec as ModelSpec
+    from zoo.contract.specs import ObjectiveSpec as ObjectiveSpec
+    from zoo.contract.variational import Variational as Variational
+    from zoo.contract.variational import gaussian_kl as gaussian_kl
+    from zoo.contract.variational import log_normal as log_normal
+    from zoo.data.images import read_image as read_image
+    from zoo.data.splits import ImageDataset as ImageDataset
+    from zoo.data.splits import load_dataset as load_dataset
     from zoo.errors import AmbiguousComponentError as AmbiguousComponentError
     from zoo.errors import CheckpointError as CheckpointError
     from zoo.errors import ConfigError as ConfigError
@@ -39,39 +57,21 @@ if TYPE_CHECKING:
     from zoo.errors import UnknownModelError as UnknownModelError
     from zoo.errors import UsageError as UsageError
     from zoo.errors import ZooError as ZooError
-    from zoo.evaluation import Evaluation as Evaluation
-    from zoo.evaluation import evaluate as evaluate
+    from zoo.evaluation.metrics import Evaluation as Evaluation
+    from zoo.evaluation.metrics import evaluate as evaluate
     from zoo.files import write_atomically as write_atomically
-    from zoo.hookspecs import hookimpl as hookimpl
-    from zoo.images import read_image as read_image
-    from zoo.objective import Objective as Objective
-    from zoo.parts import Batch as Batch
-    from zoo.parts import DataFacts as DataFacts
-    from zoo.parts import Parts as Parts
-    from zoo.registry import Component as Component
-    from zoo.registry import PretrainedModel as PretrainedModel
-    from zoo.registry import Registry as Registry
-    from zoo.registry import installed as installed
-    from zoo.runs import Run as Run
-    from zoo.specs import DatasetSpec as DatasetSpec
-    from zoo.specs import DecoderSpec as DecoderSpec
-    from zoo.specs import DistortionSpec as DistortionSpec
-    from zoo.specs import EncoderSpec as EncoderSpec
-    from zoo.specs import MetricSpec as MetricSpec
-    from zoo.specs import ModelSpec as ModelSpec
-    from zoo.specs import ObjectiveSpec as ObjectiveSpec
-    from zoo.training import resume as resume
-    from zoo.training import train as train
-    from zoo.variational import Variational as Variational
-    from zoo.variational import gaussian_kl as gaussian_kl
-    from zoo.variational import log_normal as log_normal
+    from zoo.model.autoencoder import Autoencoder as Autoencoder
+    from zoo.model.checkpoint import load as load
+    from zoo.training.fit import resume as resume
+    from zoo.training.fit import train as train
+    from zoo.training.runs import Run as Run
 
 _HOMES = {
-    "zoo.autoencoder": ("Autoencoder",),
-    "zoo.checkpoint": ("load",),
+    "zoo.model.autoencoder": ("Autoencoder",),
+    "zoo.model.checkpoint": ("load",),
     "zoo.config": ("RunConfig", "resolve"),
-    "zoo.data": ("ImageDataset", "load_dataset"),
-    "zoo.distortion": ("Distortion",),
+    "zoo.data.splits": ("ImageDataset", "load_dataset"),
+    "zoo.contract.distortion": ("Distortion",),
     "zoo.errors": (
         "AmbiguousComponentError",
         "CheckpointError",
@@ -90,15 +90,15 @@ _HOMES = {
         "UsageError",
         "ZooError",
     ),
-    "zoo.evaluation": ("Evaluation", "evaluate"),
+    "zoo.evaluation.metrics": ("Evaluation", "evaluate"),
     "zoo.files": ("write_atomically",),
-    "zoo.hookspecs": ("hookimpl",),
-    "zoo.images": ("read_image",),
-    "zoo.objective": ("Objective",),
-    "zoo.parts": ("Batch", "DataFacts", "Parts"),
-    "zoo.registry": ("Component", "PretrainedModel", "Registry", "installed"),
-    "zoo.runs": ("Run",),
-    "zoo.specs": (
+    "zoo.contract.hookspecs": ("hookimpl",),
+    "zoo.data.images": ("read_image",),
+    "zoo.contract.objective": ("Objective",),
+    "zoo.contract.parts": ("Batch", "DataFacts", "Parts"),
+    "zoo.contract.registry": ("Component", "PretrainedModel", "Registry", "installed"),
+    "zoo.training.runs": ("Run",),
+    "zoo.contract.specs": (
         "DatasetSpec",
         "DecoderSpec",
         "DistortionSpec",
@@ -107,8 +107,8 @@ _HOMES = {
         "ModelSpec",
         "ObjectiveSpec",
     ),
-    "zoo.training": ("resume", "train"),
-    "zoo.variational": ("Variational", "gaussian_kl", "log_normal"),
+    "zoo.training.fit": ("resume", "train"),
+    "zoo.contract.variational": ("Variational", "gaussian_kl", "log_normal"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

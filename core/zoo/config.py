@@ -24,11 +24,11 @@ from pydantic import (
     model_validator,
 )
 
+from zoo.contract.options import count_values, explain, options_of, parse_options
+from zoo.contract.registry import Component, Registry, installed
+from zoo.contract.specs import KINDS, Kind
 from zoo.errors import ConfigError, UsageError, did_you_mean, printable
 from zoo.files import open_regular
-from zoo.options import count_values, explain, options_of, parse_options
-from zoo.registry import Component, Registry, installed
-from zoo.specs import KINDS, Kind
 
 
 def _split(value: Any) -> Any:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.cli.common import json_values
 from zoo.config import RunConfig, default_lr, flag_of, sum_text
+from zoo.contract.options import REQUIRED, options_of
+from zoo.contract.registry import installed
+from zoo.contract.specs import KINDS, Kind
 from zoo.errors import ZooError, command
-from zoo.options import REQUIRED, options_of
-from zoo.registry import installed
-from zoo.specs import KINDS, Kind
 
 if TYPE_CHECKING:
-    from zoo.checkpoint import Checkpoint
-    from zoo.registry import Component
+    from zoo.contract.registry import Component
+    from zoo.model.checkpoint import Checkpoint
 
 Card = dict[str, Any]
 

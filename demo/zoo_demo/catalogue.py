@@ -15,15 +15,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.contract.registry import PretrainedModel, installed
+from zoo.contract.specs import Kind
 from zoo.errors import PluginError, UnknownModelError, UsageError, ZooError, printable
-from zoo.registry import PretrainedModel, installed
-from zoo.specs import Kind
 from zoo_demo.cache import Cache
 from zoo_demo.card import Card, Source, card_of
 from zoo_demo.safety import RefusedError
 
 if TYPE_CHECKING:
-    from zoo.checkpoint import Checkpoint
+    from zoo.model.checkpoint import Checkpoint
     from zoo_demo.model import Model
 
 SEARCH_DEPTH = 3
@@ -180,7 +180,7 @@ def _pretrained(model: PretrainedModel, *, named: bool) -> Source:
 
 def _read(source: Source) -> Checkpoint:
     """Read and verify a checkpoint, and see that all of its model is installed; its dataset may be missing."""
-    from zoo.checkpoint import read
+    from zoo.model.checkpoint import read
 
     checkpoint = read(source.path)
     parts: tuple[Kind, ...] = ("encoder", "decoder", "objective", "distortion")

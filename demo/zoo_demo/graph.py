@@ -23,9 +23,9 @@ from torch.func import functionalize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from zoo.autoencoder import Autoencoder
+from zoo.contract.parts import Conditioning
 from zoo.errors import printable
-from zoo.parts import Conditioning
+from zoo.model.autoencoder import Autoencoder
 from zoo_demo.operations import MOVES, OPERATIONS, SHAPE_ONLY, Call, Node, NotForTheBrowser, constant, move
 
 __all__ = ["NotForTheBrowser", "Plan", "plan"]

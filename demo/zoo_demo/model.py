@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from zoo.checkpoint import Checkpoint, ComponentRecord
 from zoo.errors import IncompatibleError
+from zoo.model.checkpoint import Checkpoint, ComponentRecord
 from zoo_demo import graph
 from zoo_demo.card import Card
 from zoo_demo.graph import NotForTheBrowser, Plan

@@ -21,8 +21,8 @@ from numpy.typing import DTypeLike, NDArray
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from zoo.contract.registry import installed
 from zoo.errors import printable
-from zoo.registry import installed
 from zoo_demo.gif import to_gif
 from zoo_demo.safety import RefusedError
 from zoo_demo.service import Service, require_count, require_finite

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoo.data import ImageDataset, load_split, split_validation, to_float
+from zoo.data.splits import ImageDataset, load_split, split_validation, to_float
 from zoo.errors import ZooError, printable
 from zoo_demo.cache import Cache
 from zoo_demo.model import Floats, Model

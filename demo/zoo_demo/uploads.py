@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import ImageError, read_image
-from zoo.images import MODES
+from zoo.data.images import MODES
 from zoo_demo.safety import RefusedError
 
 MAX_PIXELS = 40_000_000  # 160 MB once decoded

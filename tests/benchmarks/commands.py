@@ -16,7 +16,7 @@ import torch
 from tests.benchmarks.measure import ROUNDS, Figure, Row, interleaved
 
 import zoo
-from zoo.data import to_float
+from zoo.data.splits import to_float
 from zoo_mnist.dataset import mnist
 
 ZOO = str(Path(sys.executable).with_name("zoo"))

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 import zoo
-from zoo.data import to_float
+from zoo.data.splits import to_float
 from zoo_mnist.dataset import mnist
 
 EPOCHS = 5

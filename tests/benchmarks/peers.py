@@ -20,7 +20,7 @@ from tests.benchmarks.measure import quiet
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from zoo.data import to_float
+from zoo.data.splits import to_float
 from zoo_conv.networks import ConvDecoder, ConvEncoder
 from zoo_mnist.dataset import mnist
 

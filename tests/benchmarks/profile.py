@@ -18,8 +18,9 @@ from rich.table import Table
 from tests.benchmarks.measure import quiet
 
 import zoo
-from zoo import callbacks, data, step
-from zoo.lightning_module import LitAutoencoder
+from zoo.data import splits as data
+from zoo.training import callbacks, step
+from zoo.training.lightning_module import LitAutoencoder
 
 EPOCHS, BATCH_SIZE = 6, 64
 STEPS = -(-54_000 // BATCH_SIZE)  # of an epoch

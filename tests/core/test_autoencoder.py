@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import zoo
 from zoo import Autoencoder, Batch, DataFacts, IncompatibleError, UsageError
-from zoo.autoencoder import build, dry_run, lay_channels_last
 from zoo.config import Components, components_of
+from zoo.model.autoencoder import build, dry_run, lay_channels_last
 from zoo_distortions.elementwise import MSE
 from zoo_mlp.networks import MLPDecoder, MLPEncoder
 from zoo_objectives.ae import AE

@@ -24,11 +24,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo
 from conftest import components_of_run, write_distribution
-from zoo import Autoencoder, CheckpointError, DataFacts, MissingComponentError, checkpoint, tensor_file
-from zoo.autoencoder import build
+from zoo import Autoencoder, CheckpointError, DataFacts, MissingComponentError
 from zoo.config import components_of
-from zoo.registry import Component
-from zoo.specs import KINDS
+from zoo.contract.registry import Component
+from zoo.contract.specs import KINDS
+from zoo.model import checkpoint, tensor_file
+from zoo.model.autoencoder import build
 
 IMAGE_SHAPE = (1, 16, 16)
 DATA = DataFacts(IMAGE_SHAPE, ("0", "1", "2", "3"), 576)

@@ -10,7 +10,7 @@ import pytest
 import zoo
 from zoo.cli import app
 from zoo.cli.offers import LISTED
-from zoo.specs import KINDS
+from zoo.contract.specs import KINDS
 
 
 def commands(command=app, path=()):
@@ -208,7 +208,7 @@ def test_info_as_json_holds_a_models_facts(run_zoo):
         "kind": "encoder",
         "name": "mlp",
         "distribution": "autoencoder-zoo",
-        "version": zoo.checkpoint.read("mnist-mlp").metadata.components[0].version,
+        "version": zoo.model.checkpoint.read("mnist-mlp").metadata.components[0].version,
         "options": {"hidden": [64]},
     }
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoo.compilation import compile_failure
 from zoo.errors import MissingDependencyError, ZooError
+from zoo.training.compilation import compile_failure
 
 ZOO = str(Path(sys.executable).with_name("zoo"))
 TRAIN = ("train", "--encoder", "mlp", "--dataset", "tiny", "--epochs", "1", "--accelerator", "cpu", "--compile")

@@ -8,8 +8,8 @@ from pydantic import Field, ValidationError
 
 from zoo import AmbiguousComponentError, ConfigError, DatasetSpec, RunConfig, UnknownComponentError, UsageError, resolve
 from zoo.config import MAX_OPTION_VALUES, ComponentConfig, DistortionTerm, flat_settings, read_config, sum_text
-from zoo.registry import Component, Plugin, Registry
-from zoo.specs import DecoderSpec, DistortionSpec, EncoderSpec, ObjectiveSpec
+from zoo.contract.registry import Component, Plugin, Registry
+from zoo.contract.specs import DecoderSpec, DistortionSpec, EncoderSpec, ObjectiveSpec
 
 Width = Annotated[int, Field(ge=1, le=64)]
 

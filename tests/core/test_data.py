@@ -15,8 +15,11 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from torchvision.transforms import ToTensor
 
 import zoo
-from zoo import ConfigError, PluginError, data
-from zoo.data import (
+from zoo import ConfigError, PluginError
+from zoo.contract.registry import Component, Plugin
+from zoo.data import splits as data
+from zoo.data.items import tensors_of
+from zoo.data.splits import (
     ImageDataset,
     Span,
     batches_an_epoch,
@@ -29,8 +32,6 @@ from zoo.data import (
     to_float,
     training_loader,
 )
-from zoo.items import tensors_of
-from zoo.registry import Component, Plugin
 
 
 def blank(count: int) -> ImageDataset:

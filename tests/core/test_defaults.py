@@ -12,10 +12,10 @@ import torch
 
 import zoo
 from conftest import differences
-from zoo.autoencoder import dry_run
 from zoo.config import components_of
-from zoo.data import load_split
+from zoo.data.splits import load_split
 from zoo.defaults import float32_on_cpu
+from zoo.model.autoencoder import dry_run
 from zoo.testing import check_components, find_components
 
 Defaults = tuple[torch.dtype, torch.device]

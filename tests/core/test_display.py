@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 import zoo
-from zoo.display import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, curves_svg
-from zoo.runs import Run
+from zoo.model.display import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, curves_svg
+from zoo.training.runs import Run
 
 HISTORY = [
     {"epoch": 1.0, "train_loss": 0.1, "val_loss": 0.2},

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import Distortion
-from zoo.distortion import DistortionSum
+from zoo.contract.distortion import DistortionSum
 from zoo_distortions.bernoulli import Bernoulli
 from zoo_distortions.elementwise import L1, MSE
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo import processes
+from zoo.training import processes
 
 ZOO = str(Path(sys.executable).with_name("zoo"))
 TORCHRUN = str(Path(sys.executable).with_name("torchrun"))

@@ -9,11 +9,11 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 import zoo
-from zoo import data
-from zoo.autoencoder import build
 from zoo.config import components_of
-from zoo.data import facts_of, load_split, split_validation, training_loader
-from zoo.training import LitAutoencoder
+from zoo.data import splits as data
+from zoo.data.splits import facts_of, load_split, split_validation, training_loader
+from zoo.model.autoencoder import build
+from zoo.training.fit import LitAutoencoder
 
 STEPS = 200
 

@@ -15,10 +15,10 @@ from skimage.metrics import structural_similarity
 
 import zoo
 from conftest import write_distribution
-from zoo import checkpoint
-from zoo.data import ImageDataset, load_split, to_float
-from zoo.evaluation import reconstruction_metrics
-from zoo.pictures import curves_figure, save_grid
+from zoo.data.splits import ImageDataset, load_split, to_float
+from zoo.evaluation.metrics import reconstruction_metrics
+from zoo.evaluation.pictures import curves_figure, save_grid
+from zoo.model import checkpoint
 
 
 def write_plugin(site, name, files):

@@ -16,11 +16,13 @@ import torch
 
 import zoo
 from conftest import components_of_run
-from zoo import checkpoint, resume_state, tensor_file, write_atomically
-from zoo.autoencoder import build
+from zoo import write_atomically
 from zoo.config import components_of
 from zoo.files import append
-from zoo.resume_state import SafetensorsIO
+from zoo.model import checkpoint, tensor_file
+from zoo.model.autoencoder import build
+from zoo.training import resume_state
+from zoo.training.resume_state import SafetensorsIO
 
 
 @pytest.fixture

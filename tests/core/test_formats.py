@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 import zoo
-from zoo import DataFacts, checkpoint
-from zoo.specs import KINDS
-from zoo.upgrades import upgrade
+from zoo import DataFacts
+from zoo.contract.specs import KINDS
+from zoo.model import checkpoint
+from zoo.model.upgrades import upgrade
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 FILES = sorted(FIXTURES.glob("format_*/*.safetensors"))

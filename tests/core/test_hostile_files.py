@@ -15,22 +15,23 @@ import torch
 
 import zoo
 from conftest import ROOT, components_of_run, write_distribution
-from zoo import CheckpointError, DataFacts, checkpoint
-from zoo.autoencoder import build
+from zoo import CheckpointError, DataFacts
 from zoo.config import components_of
-from zoo.registry import installed
+from zoo.contract.registry import installed
+from zoo.model import checkpoint
+from zoo.model.autoencoder import build
 
 CARELESS = ROOT / "tests" / "hostile" / "careless"
 IMAGE_SHAPE = (1, 16, 16)
 PLANTED_FLAWS = {  # what each of them lets through, and where that is seen
-    "weights that are not finite": ("MUTATIONS", 'patch("zoo.checkpoint._check_finite", lambda *_: None)'),
-    "messages of many lines": ("MUTATIONS", 'patch("zoo.checkpoint.printable", str)'),
-    "weights of another model": ("MUTATIONS", 'patch("zoo.checkpoint.Checkpoint._compare", lambda *_: None)'),
+    "weights that are not finite": ("MUTATIONS", 'patch("zoo.model.checkpoint._check_finite", lambda *_: None)'),
+    "messages of many lines": ("MUTATIONS", 'patch("zoo.model.checkpoint.printable", str)'),
+    "weights of another model": ("MUTATIONS", 'patch("zoo.model.checkpoint.Checkpoint._compare", lambda *_: None)'),
     "flipped bits": (
         "FLIPPED_BYTES",
-        'patch("zoo.tensor_file._digest", lambda *args: args[1].entries["sha256"])',
+        'patch("zoo.model.tensor_file._digest", lambda *args: args[1].entries["sha256"])',
     ),
-    "any number of values": ("BOMBS", 'patch("zoo.tensor_file.FileKind.max_values", 10**9)'),
+    "any number of values": ("BOMBS", 'patch("zoo.model.tensor_file.FileKind.max_values", 10**9)'),
 }
 ENOUGH = {"MUTATIONS": 600, "FLIPPED_BYTES": 10, "BOMBS": 40}
 WITH_FLAWS = """

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import zoo
-from zoo.images import read_image
+from zoo.data.images import read_image
 
 RANDOM = np.random.default_rng(0)
 GREY = RANDOM.integers(0, 256, (6, 8), np.uint8)
@@ -357,7 +357,7 @@ def test_another_background_is_refused():
 
 def test_pillow_is_imported_when_an_image_is_read_and_keeps_its_own_limit():
     code = (
-        "import sys, zoo.images; assert 'PIL' not in sys.modules; import PIL.Image as I; before = I.MAX_IMAGE_PIXELS;"
+        "import sys, zoo.data.images; assert 'PIL' not in sys.modules; import PIL.Image as I; before = I.MAX_IMAGE_PIXELS;"
         "import io; b = io.BytesIO(); I.new('L', (2, 2)).save(b, 'PNG'); zoo.read_image(b.getvalue(), (1, 2, 2));"
         "assert I.MAX_IMAGE_PIXELS == before"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo import callbacks
+from zoo.training import callbacks
 
 ZOO = str(Path(sys.executable).with_name("zoo"))
 ENDLESS = ["train", "--encoder", "mlp", "--dataset", "tiny", "--epochs", "100000", "--output", "run"]

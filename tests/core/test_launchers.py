@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import zoo
-import zoo.launchers
+import zoo.training.launchers
 from zoo import UsageError
 
 TRAIN = ["train", "--encoder", "mlp", "--dataset", "tiny", "--epochs", "1", "--accelerator", "cpu"]
@@ -17,7 +17,7 @@ MPIRUN = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}
 
 @pytest.fixture(autouse=True)
 def _no_launcher(monkeypatch):
-    for name in (*zoo.launchers.VARIABLES, "SLURM_JOB_NAME", "MASTER_PORT", "TORCHELASTIC_RUN_ID"):
+    for name in (*zoo.training.launchers.VARIABLES, "SLURM_JOB_NAME", "MASTER_PORT", "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, ImportString
 
+from zoo.contract.options import REQUIRED, describe, options_of, parse_options
 from zoo.errors import ConfigError, PluginError
-from zoo.options import REQUIRED, describe, options_of, parse_options
 
 Width = Annotated[int, Field(ge=1, le=4096)]
 Hidden = Annotated[tuple[Width, ...], Field(max_length=3)]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import Batch, DataFacts, Distortion, Parts, PluginError
-from zoo.parts import Conditioning
+from zoo.contract.parts import Conditioning
 from zoo_distortions.bernoulli import Bernoulli
 from zoo_distortions.elementwise import MSE
 from zoo_mlp.networks import MLPDecoder, MLPEncoder

@@ -14,7 +14,7 @@ import pytest
 
 import zoo
 from conftest import Result
-from zoo.pictures import training_curves
+from zoo.evaluation.pictures import training_curves
 
 ZOO = str(Path(sys.executable).with_name("zoo"))
 TRAIN = ["train", "--encoder", "mlp", "--dataset", "tiny", "--epochs", "1", "--output", "run"]
@@ -76,7 +76,7 @@ def test_a_run_is_finished_without_a_picture_that_cannot_be_drawn(
     def fail(*_: Any) -> None:
         raise RuntimeError("no\nfonts.")
 
-    monkeypatch.setattr(f"zoo.training.{function}", fail)
+    monkeypatch.setattr(f"zoo.training.fit.{function}", fail)
     finished = zoo.train(encoder="mlp", dataset="tiny", epochs=1, output=tmp_path / "run", quiet=True)
     assert finished.test_metrics is not None
     others = {"curves.png", "reconstructions.png"} - {name}
@@ -92,7 +92,7 @@ def test_the_report_lists_only_the_files_that_are_there(
     run_zoo: Callable[..., Result], zoo_environment: dict[str, str], tmp_path: Path
 ) -> None:
     assert run_zoo(*TRAIN).stdout.count("curves.png") == 1
-    program = "import zoo.training as t; t.training_curves = None; from zoo.cli import main; main()"
+    program = "import zoo.training.fit as t; t.training_curves = None; from zoo.cli import main; main()"
     arguments = ["resume", "run", "--epochs", "2"]
     (tmp_path / "run" / "curves.png").unlink()
     result = subprocess.run(

@@ -12,8 +12,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from zoo import ZooError, processes
-from zoo.processes import SharedMemorySum, all_reduce, sum_over_processes
+from zoo import ZooError
+from zoo.training import processes
+from zoo.training.processes import SharedMemorySum, all_reduce, sum_over_processes
 
 SHAPES = [(3, 4), (5,), (2, 1, 3)]
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import zoo
-from zoo.lightning_module import LitAutoencoder
-from zoo.progress import Progress
+from zoo.training.lightning_module import LitAutoencoder
+from zoo.training.progress import Progress
 
 ZOO = str(Path(sys.executable).with_name("zoo"))
 TRAIN = ("train", "--encoder", "mlp", "--dataset", "tiny", "--epochs", "2", "--output", "run")
@@ -135,7 +135,7 @@ def test_a_long_validation_shows_where_it_is(clock, capsys):
 
 
 def test_a_training_prints_where_it_is_in_each_epoch(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("zoo.progress.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("zoo.training.progress.LINE_SECONDS", 0.0)
     zoo.train(encoder="mlp", dataset="tiny", epochs=1, batch_size=144, output=tmp_path / "run", accelerator="cpu")
     lines = capsys.readouterr().out.splitlines()
     parts = [line.split("  ")[:2] for line in lines]

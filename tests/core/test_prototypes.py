@@ -20,8 +20,8 @@ from PIL import Image
 import zoo
 from conftest import TESTS, differences, write_distribution
 from zoo import Run
-from zoo.registry import installed
-from zoo.step import Step
+from zoo.contract.registry import installed
+from zoo.training.step import Step
 
 BASE: dict[str, Any] = {"encoder": "mlp", "dataset": "tiny", "batch_size": 64, "epochs": 2, "accelerator": "cpu"}
 CONV: dict[str, Any] = {"encoder": {"name": "conv", "options": {"width": 2, "maps": True}}}
@@ -78,7 +78,7 @@ def test_it_trains_and_its_model_opens(settings: dict[str, Any], train: Callable
     assert latents.shape == (5, *model.latent_shape)
     assert model.decode(latents).shape == images.shape
     assert torch.equal(model(images), model.reconstruct(images))
-    untrained = zoo.autoencoder.build(run.config, zoo.config.components_of(run.config), model.data).eval()
+    untrained = zoo.model.autoencoder.build(run.config, zoo.config.components_of(run.config), model.data).eval()
     error = (untrained(images) - images).square().mean().item()
     assert (model(images) - images).square().mean().item() < error
     assert not any("adversar" in name for name in dict.fromkeys(model.state_dict()))
@@ -145,7 +145,7 @@ def test_two_micro_batches_move_a_codebook_as_one_batch_does(train: Callable[...
 
 def test_a_step_that_is_left_out_updates_no_state() -> None:
     config = zoo.resolve(BASE | PROTOTYPES["VQ-VAE with maps"])
-    model = zoo.autoencoder.build(config, zoo.config.components_of(config), zoo.DataFacts((1, 16, 16)))
+    model = zoo.model.autoencoder.build(config, zoo.config.components_of(config), zoo.DataFacts((1, 16, 16)))
     before = copy.deepcopy(model.objective.state_dict())
     optimizer = torch.optim.Adam(model.players[0], lr=0.01, fused=True)
     step = Step(model, optimizer, scaler=torch.amp.GradScaler("cpu", init_scale=1e38))
@@ -156,7 +156,7 @@ def test_a_step_that_is_left_out_updates_no_state() -> None:
 
 def test_a_backbone_loads_its_weights_once_and_is_kept(train: Callable[..., Run], tmp_path: Path) -> None:
     config = zoo.resolve(BASE | PROTOTYPES["frozen backbone"])
-    backbone = zoo.autoencoder.build(config, zoo.config.components_of(config), zoo.DataFacts((1, 16, 16)))
+    backbone = zoo.model.autoencoder.build(config, zoo.config.components_of(config), zoo.DataFacts((1, 16, 16)))
     weights = {name: torch.full_like(value, 0.25) for name, value in backbone.encoder.backbone.state_dict().items()}
     file = tmp_path / "weights.safetensors"
     file.write_bytes(safetensors.torch.save(weights))

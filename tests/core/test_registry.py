@@ -11,10 +11,10 @@ import pytest
 from packaging.requirements import Requirement
 
 from conftest import ROOT, write_distribution
-from zoo.distributions import find
+from zoo.contract.distributions import find
+from zoo.contract.registry import DISTRIBUTION, Component, Plugin, PretrainedModel, Problem, Registry, discover
+from zoo.contract.specs import KINDS, DatasetSpec, DecoderSpec, EncoderSpec, ModelSpec, ObjectiveSpec
 from zoo.errors import AmbiguousComponentError, ConfigError, IncompatibleError, PluginError, UnknownComponentError
-from zoo.registry import DISTRIBUTION, Component, Plugin, PretrainedModel, Problem, Registry, discover
-from zoo.specs import KINDS, DatasetSpec, DecoderSpec, EncoderSpec, ModelSpec, ObjectiveSpec
 
 HEAD = "from zoo import DecoderSpec, EncoderSpec, hookimpl\n"
 SPEC = 'Spec(name="patch", target="nowhere:Nothing", summary="Patches")'

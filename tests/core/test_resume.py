@@ -20,11 +20,12 @@ import pytest
 import torch
 
 import zoo
-import zoo.training
+import zoo.training.fit
 from conftest import differences
-from zoo import Run, checkpoint
-from zoo.callbacks import KeepBest
-from zoo.runs import new_run
+from zoo import Run
+from zoo.model import checkpoint
+from zoo.training.callbacks import KeepBest
+from zoo.training.runs import new_run
 
 TINY = {"encoder": {"name": "mlp", "options": {"hidden": [8]}}, "dataset": "tiny", "batch_size": 64, "epochs": 3}
 ZOO = str(Path(sys.executable).with_name("zoo"))
@@ -59,13 +60,13 @@ class PowerCut(BaseException):
 def power_cut(epoch: int, batch: int = 4) -> Iterator[None]:
     """Expect the training in the body to be ended after a batch of an epoch, both from 0."""
 
-    class Cut(zoo.callbacks.BatchCallback, zoo.callbacks.Divergence):
+    class Cut(zoo.training.callbacks.BatchCallback, zoo.training.callbacks.Divergence):
         def on_batch_end(self, trainer, pl_module, loss, count):
             if (trainer.current_epoch, pl_module.batch) == (epoch, batch + 1):
                 raise PowerCut
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(zoo.training, "Divergence", Cut)
+        patch.setattr(zoo.training.fit, "Divergence", Cut)
         with pytest.raises(PowerCut):
             yield
 
@@ -386,7 +387,7 @@ def test_a_run_that_early_stopping_has_finished_says_so(run_zoo, tmp_path):
 
 
 def test_a_second_training_is_told_whose_the_directory_is(run_zoo, cut, whole):
-    with zoo.runs.begun_run(cut):
+    with zoo.training.runs.begun_run(cut):
         for command in (["resume", cut], ["train", "--encoder", "mlp", "--dataset", "tiny", "--output", cut]):
             result = run_zoo(*command)
             assert result.status == 2

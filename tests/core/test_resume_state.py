@@ -14,8 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo import CheckpointError, resume_state, tensor_file
-from zoo.resume_state import FACTS, Facts
+from zoo import CheckpointError
+from zoo.model import tensor_file
+from zoo.training import resume_state
+from zoo.training.resume_state import FACTS, Facts
 
 DTYPES = sorted(resume_state._STORABLE, key=str)
 GIVEN = Facts(epoch=3, epochs=10, stopped=False, stack={"torch": "2"}).model_dump()
@@ -226,7 +228,7 @@ def test_a_pickle_is_refused(tmp_path):
 
 
 def test_a_checkpoint_is_not_a_resume_state(tmp_path):
-    from zoo import checkpoint
+    from zoo.model import checkpoint
 
     path = tmp_path / "epoch-1.safetensors"
     path.write_bytes(tensor_file.encode(checkpoint.KIND, "{}", {}))

@@ -10,7 +10,7 @@ import pytest
 
 import zoo
 from zoo import OutputError
-from zoo.runs import Run, new_run
+from zoo.training.runs import Run, new_run
 
 
 @pytest.fixture

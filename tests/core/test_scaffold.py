@@ -15,9 +15,9 @@ from packaging.requirements import Requirement
 from conftest import write_distribution
 from zoo import ConfigError, OutputError, scaffold
 from zoo.cli import app
-from zoo.registry import Registry
+from zoo.contract.registry import Registry
+from zoo.contract.specs import KINDS
 from zoo.scaffold import new_plugin
-from zoo.specs import KINDS
 
 NOTHING_INSTALLED = Registry([], [], [])
 MODULES = {

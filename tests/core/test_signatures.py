@@ -13,12 +13,12 @@ from torch.utils.data import TensorDataset
 
 import zoo
 from zoo import Batch, DataFacts, Distortion, IncompatibleError, Objective, Parts, PluginError
-from zoo.autoencoder import build, dry_run
 from zoo.config import Components, RunConfig, components_of
-from zoo.data import load_split
-from zoo.registry import Component, Plugin
-from zoo.signatures import named
-from zoo.specs import DatasetSpec, DecoderSpec, DistortionSpec, EncoderSpec, Kind, ObjectiveSpec
+from zoo.contract.registry import Component, Plugin
+from zoo.contract.signatures import named
+from zoo.contract.specs import DatasetSpec, DecoderSpec, DistortionSpec, EncoderSpec, Kind, ObjectiveSpec
+from zoo.data.splits import load_split
+from zoo.model.autoencoder import build, dry_run
 
 DATA = DataFacts((1, 16, 16))
 SPECS: dict[Kind, Any] = {

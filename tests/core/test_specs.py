@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from zoo import DatasetSpec, DecoderSpec, DistortionSpec, EncoderSpec, ModelSpec, ObjectiveSpec
-from zoo.specs import KINDS
+from zoo.contract.specs import KINDS
 
 PLAIN = {"name": "patch", "target": "zoo_patch.networks:PatchEncoder", "summary": "Patches"}
 DATASET = PLAIN | {

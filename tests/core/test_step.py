@@ -14,8 +14,10 @@ from torch.nn.functional import mse_loss
 
 import zoo
 from conftest import differences
-from zoo import Batch, data, lightning_module
-from zoo.step import CompiledStep, Step
+from zoo import Batch
+from zoo.data import splits as data
+from zoo.training import lightning_module
+from zoo.training.step import CompiledStep, Step
 
 SIZE = 12
 BATCHES = 6
@@ -262,7 +264,7 @@ def test_a_training_has_freed_memory_kept(tmp_path, monkeypatch):
 def test_memory_that_a_step_frees_stays_for_the_next_one():
     script = """
         import resource, torch
-        from zoo.step import keep_freed_memory
+        from zoo.training.step import keep_freed_memory
 
         def page_faults(steps):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -98,9 +98,9 @@ def not_json(constant):
 
 def test_a_number_that_is_not_finite_is_null_in_json():
     code = """
-import zoo.evaluation
+import zoo.evaluation.metrics
 from zoo.cli import main
-zoo.evaluation.metrics_of = lambda *_: {"mse": 0.0, "psnr": float("inf"), "ssim": float("nan")}
+zoo.evaluation.metrics.metrics_of = lambda *_: {"mse": 0.0, "psnr": float("inf"), "ssim": float("nan")}
 main(["eval", "mnist-mlp", "--json"])
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

@@ -9,8 +9,8 @@ import shutil
 import pytest
 
 import zoo
-from zoo.runs import Run, is_in_training
-from zoo.summaries import summaries, summary
+from zoo.training.runs import Run, is_in_training
+from zoo.training.summaries import summaries, summary
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,9 @@ def cells(text):
 def interrupt(run):
     """Make a run look as if it had been killed after its first epoch."""
     best = run.checkpoint
-    model = zoo.checkpoint.read(best)
+    model = zoo.model.checkpoint.read(best)
     blank = model.metadata.model_copy(update={"test_metrics": None, "history": None, "epoch": 1})
-    zoo.checkpoint.save(best, model.build(), blank)
+    zoo.model.checkpoint.save(best, model.build(), blank)
     (run.resume_directory / "epoch-2.safetensors").unlink()
 
 
@@ -190,7 +190,7 @@ def test_info_of_a_run_shows_what_was_kept_and_how_it_was_set(run_zoo, runs):
     assert (result.status, result.stderr) == (0, "")
     shown = cells(result.stdout)
     facts = {row[0]: row[1] for row in shown if len(row) == 2}
-    kept = zoo.checkpoint.read(run.directory).metadata.epoch
+    kept = zoo.model.checkpoint.read(run.directory).metadata.epoch
     assert (facts["state"], facts["epoch"], facts["epochs"], facts["lr"]) == ("finished", str(kept), "2", "0.003")
     assert "batch_size" not in facts
     losses = {row[0]: float(row[3]) for row in shown if row[0] in ("kept", "last")}

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import zoo
-import zoo.training
-from zoo import threads
-from zoo.threads import default_threads, has_collapsed, threads_for
+import zoo.training.fit
+from zoo.training import threads
+from zoo.training.threads import default_threads, has_collapsed, threads_for
 
 SETTINGS = {"encoder": "mlp", "dataset": "tiny", "batch_size": 64, "epochs": 1, "accelerator": "cpu", "quiet": True}
 
@@ -44,13 +44,13 @@ def test_a_collapse_is_known_by_speed_and_cpu_time(speed, best, cpu_share, colla
 @pytest.mark.parametrize(("setting", "used"), [(2, 2), (1, 1), (None, 1)])
 def test_a_training_has_the_threads_that_are_set_and_gives_torch_its_own_back(tmp_path, monkeypatch, setting, used):
     seen = set()
-    step = zoo.training.LitAutoencoder.training_step
+    step = zoo.training.fit.LitAutoencoder.training_step
 
     def training_step(self, *arguments):
         seen.add(torch.get_num_threads())
         return step(self, *arguments)
 
-    monkeypatch.setattr(zoo.training.LitAutoencoder, "training_step", training_step)
+    monkeypatch.setattr(zoo.training.fit.LitAutoencoder, "training_step", training_step)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import zoo
-import zoo.training
-from zoo import checkpoint
-from zoo.callbacks import MovingAverage
+import zoo.training.fit
 from zoo.config import components_of
-from zoo.data import ImageDataset
+from zoo.data.splits import ImageDataset
+from zoo.model import checkpoint
+from zoo.training.callbacks import MovingAverage
 from zoo_mlp.networks import HiddenSizes, MLPEncoder
 
 SETTINGS = {"encoder": "mlp", "dataset": "tiny", "batch_size": 64, "epochs": 2, "accelerator": "cpu"}
@@ -78,7 +78,7 @@ def test_training_leaves_the_global_random_state_alone(train):
 
 def test_a_second_training_in_the_same_process_is_refused_and_the_first_is_as_alone(train, tmp_path, monkeypatch):
     alone, refusals = train(seed=3), []
-    step, second_ended = zoo.training.LitAutoencoder.training_step, threading.Event()
+    step, second_ended = zoo.training.fit.LitAutoencoder.training_step, threading.Event()
 
     def train_in_a_thread():
         try:
@@ -93,7 +93,7 @@ def test_a_second_training_in_the_same_process_is_refused_and_the_first_is_as_al
             assert second_ended.wait(60)
         return step(self, *arguments)
 
-    monkeypatch.setattr(zoo.training.LitAutoencoder, "training_step", training_step)
+    monkeypatch.setattr(zoo.training.fit.LitAutoencoder, "training_step", training_step)
     first = train(seed=3)
     (refusal,) = refusals
     assert refusal.startswith("This process is training already")
@@ -141,14 +141,14 @@ def test_batches_of_one_train_where_the_components_can(train):
 @pytest.fixture
 def spoil_the_test_split(monkeypatch):
     """Return what replaces the test split, when it is read, by what a function makes of it."""
-    load_split = zoo.training.load_split
+    load_split = zoo.training.fit.load_split
 
     def spoil(change):
         def read(component, options, split):
             images = load_split(component, options, split)
             return change(images) if split == "test" else images
 
-        monkeypatch.setattr(zoo.training, "load_split", read)
+        monkeypatch.setattr(zoo.training.fit, "load_split", read)
 
     return spoil
 
@@ -218,7 +218,7 @@ def test_early_stopping_ends_before_the_last_epoch(train):
 def test_the_moving_average_of_the_weights_is_what_is_kept(train):
     settings = {"epochs": 1, "scheduler": "none"}
     plain, average = weights(train(**settings)), weights(train(ema=0.9, **settings))
-    start = zoo.autoencoder.build(
+    start = zoo.model.autoencoder.build(
         (config := zoo.resolve(SETTINGS)),
         components_of(config),
         zoo.DataFacts((1, 16, 16)),

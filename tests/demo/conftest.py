@@ -63,7 +63,7 @@ def odd_runs(tmp_path_factory: pytest.TempPathFactory, third_party: list[str]) -
     No browser decodes `fourier`, nobody has the data of `homeless`, nobody has a metric of
     `judged`, and two classes of `twins` have one name.
     """
-    from zoo.checkpoint import DataRecord
+    from zoo.model.checkpoint import DataRecord
 
     directory = tmp_path_factory.mktemp("odd-runs")
     make_run(directory / "fourier", TINY | {"decoder": "fourier"})

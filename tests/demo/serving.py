@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import zoo
-from zoo.specs import Kind
+from zoo.contract.specs import Kind
 
 ZOO = str(Path(sys.executable).with_name("zoo"))
 ORIGIN = "http://127.0.0.1:7860"
@@ -37,10 +37,10 @@ TWINS = ("0", "twin", "twin", "3")  # classes
 
 def make_run(directory: Path, settings: dict[str, Any], **facts: Any) -> Path:
     """Write a run's checkpoint with the weights that its seed gives, as if no step of training had moved them."""
-    from zoo.autoencoder import build
-    from zoo.checkpoint import new_metadata, save
     from zoo.config import components_of
-    from zoo.data import facts_of, load_split
+    from zoo.data.splits import facts_of, load_split
+    from zoo.model.autoencoder import build
+    from zoo.model.checkpoint import new_metadata, save
 
     config = zoo.resolve(settings)
     components, dataset = components_of(config), zoo.installed().get("dataset", config.dataset.name)
@@ -54,7 +54,7 @@ def make_run(directory: Path, settings: dict[str, Any], **facts: Any) -> Path:
 
 def need_patch(run: Path, kind: Kind) -> Path:
     """Let a run need a component that is not installed, `patch` of zoo-patch."""
-    from zoo import checkpoint as checkpoints
+    from zoo.model import checkpoint as checkpoints
 
     checkpoint = checkpoints.read(run)
     patch = checkpoints.ComponentRecord(kind=kind, name="patch", distribution="zoo-patch", version="1.0")

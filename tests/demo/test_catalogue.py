@@ -14,10 +14,10 @@ import pytest
 
 import zoo
 from demo.serving import COLOUR, CONDITIONAL, MAPS, TINY, make_run, need_patch
-from zoo import checkpoint as checkpoints
 from zoo.cli import main
-from zoo.registry import Component, Plugin, Registry, installed
-from zoo.specs import MetricSpec
+from zoo.contract.registry import Component, Plugin, Registry, installed
+from zoo.contract.specs import MetricSpec
+from zoo.model import checkpoint as checkpoints
 from zoo_demo.catalogue import MAX_FOUND, SEARCH_DEPTH, Catalogue, find
 from zoo_demo.safety import RefusedError
 from zoo_demo.space import Spaces, unmeasured
@@ -253,7 +253,7 @@ def test_the_command_of_a_run_trains_with_its_very_settings(directory, third_par
     program, *arguments = shlex.split(card("run")["command"])
     trained = []
     training = SimpleNamespace(train=lambda config, **_: trained.append(config))
-    monkeypatch.setitem(sys.modules, "zoo.training", training)
+    monkeypatch.setitem(sys.modules, "zoo.training.fit", training)
     with pytest.raises(SystemExit) as exit_:
         main([*arguments, "--quiet"])
     assert (program, exit_.value.code) == ("zoo", 0)

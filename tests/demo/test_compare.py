@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import zoo
 from demo.browsing import choose_tab, held, visit, wait_for_text
-from zoo import checkpoint as checkpoints
+from zoo.model import checkpoint as checkpoints
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

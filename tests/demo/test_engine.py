@@ -16,7 +16,7 @@ from torch.nn import functional
 
 import zoo_demo
 from zoo import DataFacts, Distortion
-from zoo.autoencoder import Autoencoder
+from zoo.model.autoencoder import Autoencoder
 from zoo_conv.networks import ConvDecoder
 from zoo_demo.graph import NotForTheBrowser, plan
 from zoo_distortions.bernoulli import Bernoulli

@@ -10,7 +10,7 @@ from PIL import Image
 
 import zoo
 from demo.browsing import TOLERANCE, choose_tab, pixels_of, visit
-from zoo.data import load_split
+from zoo.data.splits import load_split
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -15,7 +15,7 @@ from PIL import Image
 
 import zoo
 from demo.serving import COLOUR, CONDITIONAL, MAPS, TINY
-from zoo.data import load_split, split_validation
+from zoo.data.splits import load_split, split_validation
 from zoo_demo import space
 from zoo_demo.cache import Cache
 from zoo_demo.catalogue import Catalogue, find

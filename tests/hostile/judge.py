@@ -17,7 +17,8 @@ import torch
 from tests.hostile.mutations import Mutant
 
 import zoo
-from zoo import ZooError, checkpoint
+from zoo import ZooError
+from zoo.model import checkpoint
 
 HANG_SECONDS = 30
 LONGEST_MESSAGE = 1000

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 import zoo
-from zoo import DataFacts, checkpoint
-from zoo.autoencoder import build
+from zoo import DataFacts
 from zoo.config import components_of
-from zoo.registry import installed
+from zoo.contract.registry import installed
+from zoo.model import checkpoint
+from zoo.model.autoencoder import build
 
 HERE = Path(__file__).parent
 METADATA = """Metadata-Version: 2.1

@@ -28,7 +28,7 @@ from tests.hostile.form import Form
 from tests.hostile.mutations import DATASET, ENCODER, TEXTS, mutate
 from tests.hostile.subjects import good_checkpoints, install_plugins
 
-import zoo.checkpoint
+import zoo.model.checkpoint
 from zoo.errors import printable
 
 MUTATIONS = int(os.environ.get("ZOO_WATCHED", "300"))

@@ -25,8 +25,8 @@ from PIL import Image
 
 import zoo
 import zoo.testing
-from zoo import hookspecs, registry, specs
 from zoo.cli import app
+from zoo.contract import hookspecs, registry, specs
 from zoo.testing import CHECKS
 
 KINDS = get_args(specs.Kind)

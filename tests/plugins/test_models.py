@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 import zoo
-from zoo import PretrainedModel, RunConfig, checkpoint
+from zoo import PretrainedModel, RunConfig
 from zoo.cli import app
-from zoo.registry import discover
-from zoo.specs import KINDS
+from zoo.contract.registry import discover
+from zoo.contract.specs import KINDS
+from zoo.model import checkpoint
 
 MODELS = discover(built_ins_only=True).models()
 
@@ -37,7 +38,7 @@ def test_its_command_means_the_config_in_its_checkpoint(
     model: PretrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configs: list[RunConfig] = []
-    monkeypatch.setattr("zoo.training.train", lambda config, **_: configs.append(config))
+    monkeypatch.setattr("zoo.training.fit.train", lambda config, **_: configs.append(config))
     program, *arguments = shlex.split(model.spec.command)
     app.main([*arguments, "--quiet"], prog_name=program, standalone_mode=False)
     assert configs == [zoo.resolve(checkpoint.read(model.name).metadata.config.model_dump())]

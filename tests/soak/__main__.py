@@ -76,8 +76,8 @@ def many_trainings(environment: dict[str, str]) -> list[float]:
 def rounds(directory: Path) -> None:
     """Train, evaluate and draw again and again; print the megabytes that are held after each time."""
     import zoo
-    from zoo.data import load_split
-    from zoo.pictures import reconstruction_grid, training_curves
+    from zoo.data.splits import load_split
+    from zoo.evaluation.pictures import reconstruction_grid, training_curves
 
     for number in range(EPOCHS // EPOCHS_A_ROUND):
         run = zoo.train(**SETTINGS, epochs=EPOCHS_A_ROUND, output=directory / str(number), quiet=True)

@@ -30,10 +30,10 @@ from zoo.cli.resume import resume
 from zoo.cli.runs import runs
 from zoo.cli.streams import prepare_streams
 from zoo.cli.train import train
-from zoo.distributions import find
+from zoo.contract.distributions import find
+from zoo.contract.registry import DISTRIBUTION
 from zoo.errors import TrainingInterruptedError, UsageError, ZooError, printable
-from zoo.registry import DISTRIBUTION
-from zoo.runs import is_first_process
+from zoo.training.runs import is_first_process
 
 COMMAND_GROUP = "zoo.commands"  # of entry points
 MAX_MESSAGE = 5000  # characters: a path in a command, which is never cut, may have 4,096

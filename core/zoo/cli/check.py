@@ -14,7 +14,7 @@ from zoo.cli.completion import checked_name
 from zoo.errors import ConfigError, printable
 
 if TYPE_CHECKING:
-    from zoo.registry import Component
+    from zoo.contract.registry import Component
     from zoo.testing import Outcome
 
 WIDTH = 100  # of the lines that hold many checks' names

@@ -14,9 +14,9 @@ import click
 
 from zoo.cli.completion import run_or_model
 from zoo.cli.streams import can_write
+from zoo.contract.registry import installed
+from zoo.contract.specs import KINDS
 from zoo.errors import ConfigError, did_you_mean, printable
-from zoo.registry import installed
-from zoo.specs import KINDS
 
 C = TypeVar("C", bound=click.Command)
 

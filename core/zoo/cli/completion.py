@@ -14,10 +14,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from zoo.cli.offers import LISTED
+from zoo.contract.registry import Offer, installed
+from zoo.contract.specs import Kind
 from zoo.errors import ZooError
-from zoo.registry import Offer, installed
-from zoo.runs import RUNS
-from zoo.specs import Kind
+from zoo.training.runs import RUNS
 
 Item = CompletionItem[str]
 Completion = Callable[[click.Context, click.Parameter, str], list[Item]]

@@ -32,7 +32,7 @@ def evaluate(run: str, dataset: str | None, dataset_options: dict[str, str], as_
     .safetensors file or a pretrained model's name.
     """
     with waiting("Evaluating…"):
-        from zoo.evaluation import evaluate as evaluate_run
+        from zoo.evaluation.metrics import evaluate as evaluate_run
 
         evaluation = evaluate_run(run, dataset, dataset_options)
     if as_json:

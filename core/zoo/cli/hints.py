@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 
 import click
 
+from zoo.contract.registry import installed
+from zoo.contract.specs import KINDS, Kind
 from zoo.errors import quoted
-from zoo.registry import installed
-from zoo.specs import KINDS, Kind
 
 # Flags of other tools → ours, with the value where it is always the same one.
 OTHER_NAMES = {

@@ -15,12 +15,12 @@ import click
 from zoo.cli import completion
 from zoo.cli.common import json_option, metrics_text, print_columns, print_json, waiting, with_example
 from zoo.cli.offers import LISTED, KindChoice, facts_of
+from zoo.contract.registry import Component, PretrainedModel, installed
+from zoo.contract.specs import KINDS, DatasetSpec, Kind
 from zoo.errors import UsageError, command, printable, quoted
-from zoo.registry import Component, PretrainedModel, installed
-from zoo.specs import KINDS, DatasetSpec, Kind
 
 if TYPE_CHECKING:
-    from zoo.checkpoint import Checkpoint
+    from zoo.model.checkpoint import Checkpoint
 
 
 class _KindBeforeName(KindChoice):
@@ -75,7 +75,7 @@ def _show_run_or_model(run: str, as_json: bool) -> None:
 
 def _show_component(component: Component, as_json: bool) -> None:
     with waiting("Loading PyTorch…"):
-        from zoo.options import describe, options_of
+        from zoo.contract.options import describe, options_of
 
         options = {option.name: option.schema() for option in options_of(component.load())}
     facts = facts_of(component) | {"target": component.spec.target}
@@ -90,7 +90,12 @@ def _show_component(component: Component, as_json: bool) -> None:
     _print_facts(facts)
     click.echo("options" if options else "no options")
     rows = [
-        [f"--set {component.option_prefix}.{option}=…", describe(schema), _default(schema), schema.get("description", "")]
+        [
+            f"--set {component.option_prefix}.{option}=…",
+            describe(schema),
+            _default(schema),
+            schema.get("description", ""),
+        ]
         for option, schema in options.items()
     ]
     if rows:
@@ -99,7 +104,7 @@ def _show_component(component: Component, as_json: bool) -> None:
 
 def _show_model(model: PretrainedModel, as_json: bool) -> None:
     with waiting("Loading PyTorch…"):
-        from zoo.checkpoint import read
+        from zoo.model.checkpoint import read
 
         opened = read(model.path)
     history = [record.row for record in opened.metadata.history or ()]
@@ -108,7 +113,7 @@ def _show_model(model: PretrainedModel, as_json: bool) -> None:
 
 def _show_run(run: str, as_json: bool) -> None:
     """Show a run directory or a checkpoint file, verified; a run of which no epoch was finished has its settings."""
-    from zoo.summaries import summary
+    from zoo.training.summaries import summary
 
     path = Path(run)
     is_run = os.path.isdir(path) and os.path.lexists(path / "config.json")
@@ -123,7 +128,7 @@ def _show_run(run: str, as_json: bool) -> None:
         _print_settings(changed)
         return
     with waiting("Loading PyTorch…"):
-        from zoo.checkpoint import read
+        from zoo.model.checkpoint import read
 
         opened = read(run)
     history = found.history if found else [record.row for record in opened.metadata.history or ()]

@@ -8,7 +8,7 @@ import click
 
 from zoo.cli.common import json_option, print_columns, print_json, with_example
 from zoo.cli.offers import KindChoice, Listed, facts_of
-from zoo.registry import Offer, PretrainedModel, installed
+from zoo.contract.registry import Offer, PretrainedModel, installed
 
 
 @with_example("zoo list encoder", "zoo list models")

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from zoo.cli.common import with_example
+from zoo.contract.specs import KINDS, Kind
 from zoo.errors import command, printable
 from zoo.scaffold import new_plugin as write_plugin
 from zoo.scaffold import train_command
-from zoo.specs import KINDS, Kind
 
 
 @with_example("zoo new-plugin patch", "zoo new-plugin my-photos --kind dataset")

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import click
 
+from zoo.contract.registry import Offer
+from zoo.contract.specs import KINDS, Kind
 from zoo.errors import UsageError, did_you_mean, printable
-from zoo.registry import Offer
-from zoo.specs import KINDS, Kind
 
 Listed = Kind | Literal["model"]
 LISTED: tuple[Listed, ...] = (*KINDS, "metric", "model")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from zoo.cli.common import json_option, print_columns, print_json, with_example
-from zoo.registry import Component, Offer, Plugin, PretrainedModel, installed
+from zoo.contract.registry import Component, Offer, Plugin, PretrainedModel, installed
 
 
 @with_example("zoo plugins --verbose")

@@ -42,9 +42,9 @@ def reconstruct(run: str, files: tuple[Path, ...], dataset_options: dict[str, st
         name = next(iter(dataset_options))
         raise ConfigError(f"--set dataset.{printable(name)}: no dataset is read where images are given. Leave it out.")
     with waiting("Reconstructing…"):
-        from zoo.checkpoint import read
-        from zoo.evaluation import held_out_images
-        from zoo.pictures import FIRST_IMAGES, draw_reconstructions
+        from zoo.evaluation.metrics import held_out_images
+        from zoo.evaluation.pictures import FIRST_IMAGES, draw_reconstructions
+        from zoo.model.checkpoint import read
 
         opened = read(run)
         labels = None
@@ -82,7 +82,7 @@ def _check(output: Path) -> None:
 def _read(files: Sequence[Path], image_shape: tuple[int, int, int]) -> Tensor:
     import torch
 
-    from zoo.images import read_image
+    from zoo.data.images import read_image
 
     return torch.stack([read_image(file, image_shape) for file in files])
 

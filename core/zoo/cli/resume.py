@@ -24,7 +24,7 @@ def resume(run: str, epochs: int | None, logger: Literal["tensorboard"] | None, 
     goes on as in a training of that many; those of the schedules none and plateau do not depend on it.
     """
     with waiting("Loading PyTorch Lightning…"):
-        from zoo.training import resume as resume_run
+        from zoo.training.fit import resume as resume_run
     finished = resume_run(run, epochs=epochs, quiet=quiet, logger=logger)
     if not quiet:
         report(finished)

@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from zoo.cli.common import json_option, metrics_text, print_columns, print_json, with_example
+from zoo.contract.specs import KINDS
 from zoo.errors import command, printable, quoted
-from zoo.runs import RUNS
-from zoo.specs import KINDS
+from zoo.training.runs import RUNS
 
 HEADINGS = ("run", "components", "settings that differ", "test", "state", "age")
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
@@ -29,7 +29,7 @@ def runs(directory: Path, as_json: bool) -> None:
 
     DIR is runs by default. A file that is damaged or no run gets a line after the table.
     """
-    from zoo.summaries import summaries
+    from zoo.training.summaries import summaries
 
     found, left_out = summaries(directory)
     differing = _differing([summary.settings for summary in found])

@@ -12,13 +12,13 @@ import click
 from zoo.cli.common import metrics_text, set_option, waiting, with_example
 from zoo.cli.completion import Completion, choices, component_names, directory
 from zoo.cli.hints import meant_components
+from zoo.contract.specs import KINDS, Kind
 from zoo.errors import ConfigError, command, printable
-from zoo.specs import KINDS, Kind
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-    from zoo.runs import Run
+    from zoo.training.runs import Run
 
 
 logger_option = click.option("--logger", type=click.Choice(["tensorboard"]), help="A second log beside metrics.csv.")
@@ -81,7 +81,7 @@ def train(
         settings |= {name: value for name, value in flags.items() if value is not None}
         config = resolve(_with_options(settings, options))
 
-        from zoo.training import train as train_run
+        from zoo.training.fit import train as train_run
     run = train_run(config, output=output, resume=resume, quiet=quiet, logger=logger)
     if not quiet:
         report(run)
@@ -103,8 +103,8 @@ def _with_options(settings: dict[str, Any], options: dict[str, dict[str, str]]) 
 def _default(kind: str, settings: dict[str, Any], option: str) -> str:
     """Return the component that an option is for where none of its kind was named."""
     from zoo.config import default_decoder
-    from zoo.options import options_of
-    from zoo.registry import installed
+    from zoo.contract.options import options_of
+    from zoo.contract.registry import installed
 
     if kind == "decoder":
         return default_decoder(settings.get("encoder"))
@@ -168,7 +168,7 @@ def _completion(name: str, field: FieldInfo) -> Completion:
 def _default_of(name: str, field: FieldInfo) -> Any:
     """Return what a setting is where it is not given; None where there is nothing to say."""
     if name in ("objective", "distortion"):
-        from zoo.registry import installed
+        from zoo.contract.registry import installed
 
         with contextlib.suppress(ConfigError):
             return installed().default(cast(Kind, name)).name
@@ -187,7 +187,7 @@ def _metavar(field: FieldInfo) -> str:
 
 def _kept_epoch(run: Run) -> str:
     """Say which epoch's weights a run keeps, and why these."""
-    from zoo.checkpoint import read
+    from zoo.model.checkpoint import read
 
     metadata, history = read(run.checkpoint).metadata, run.history
     monitor = metadata.config.monitor
@@ -199,7 +199,7 @@ def _kept_epoch(run: Run) -> str:
 
 def report(run: Run) -> None:
     """Print what a finished training has left."""
-    from zoo.runs import is_first_process
+    from zoo.training.runs import is_first_process
 
     if not is_first_process():
         return

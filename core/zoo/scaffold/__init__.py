@@ -18,10 +18,10 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from zoo.distributions import find
+from zoo.contract.distributions import find
+from zoo.contract.registry import DISTRIBUTION, Registry, installed
+from zoo.contract.specs import LONGEST_NAME, Kind, is_name
 from zoo.errors import ConfigError, OutputError, printable
-from zoo.registry import DISTRIBUTION, Registry, installed
-from zoo.specs import LONGEST_NAME, Kind, is_name
 
 _MODULES: dict[Kind, str] = {
     "encoder": "networks.py",

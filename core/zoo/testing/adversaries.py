@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from zoo.autoencoder import ADVERSARIAL, Autoencoder
-from zoo.distortion import Distortion
-from zoo.objective import Objective
+from zoo.contract.distortion import Distortion
+from zoo.contract.objective import Objective
+from zoo.model.autoencoder import ADVERSARIAL, Autoencoder
 from zoo.testing.check import Failed, NotApplicable, Subject, check, require
 from zoo.testing.reference import batch_of, loss_of, losses_of, model_of, random_images, step_of
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from zoo.contract.options import REQUIRED, Option, options_of, parse_options
+from zoo.contract.parts import DataFacts
+from zoo.contract.registry import Component
+from zoo.contract.specs import Kind
 from zoo.defaults import float32_on_cpu
 from zoo.errors import IncompatibleError, PluginError, command, printable
-from zoo.options import REQUIRED, Option, options_of, parse_options
-from zoo.parts import DataFacts
-from zoo.registry import Component
-from zoo.specs import Kind
 
 Arguments = tuple[Any, ...]
 Result = Literal["passed", "failed", "not applicable"]

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from zoo.autoencoder import features_shape_of
-from zoo.data import load_split, to_float
-from zoo.objective import Objective
-from zoo.parts import DataFacts, ImageShape
-from zoo.registry import Component, installed
-from zoo.specs import DatasetSpec, Kind
+from zoo.contract.objective import Objective
+from zoo.contract.parts import DataFacts, ImageShape
+from zoo.contract.registry import Component, installed
+from zoo.contract.specs import DatasetSpec, Kind
+from zoo.data.splits import load_split, to_float
+from zoo.model.autoencoder import features_shape_of
 from zoo.testing.check import DATA, Arguments, Failed, NotApplicable, Subject, check, described, require
 from zoo.testing.networks import forward, output_shape, takes_images
 from zoo.testing.reference import (

@@ -6,9 +6,9 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from zoo.contract.options import parse_options
+from zoo.contract.registry import Component, Registry, installed
 from zoo.errors import ConfigError, UsageError, did_you_mean, printable
-from zoo.options import parse_options
-from zoo.registry import Component, Registry, installed
 from zoo.testing.check import CHECKS, Check, NotApplicable, Outcome, Subject, run_check
 
 # The modules with checks, in the order of a report: they fill CHECKS.

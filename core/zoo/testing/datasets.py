@@ -15,10 +15,10 @@ from unittest import mock
 import numpy as np
 import torch
 
-from zoo.data import ImageDataset, load_split
+from zoo.contract.specs import DatasetSpec
+from zoo.data.items import is_map_style, item_of, require_map_style
+from zoo.data.splits import ImageDataset, load_split
 from zoo.errors import DatasetError, PluginError
-from zoo.items import is_map_style, item_of, require_map_style
-from zoo.specs import DatasetSpec
 from zoo.testing.check import Failed, NotApplicable, Subject, check, described, require
 
 _UNREADABLE = "its splits cannot be read as declared"

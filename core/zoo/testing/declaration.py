@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
+from zoo.contract.options import REQUIRED, options_of
+from zoo.contract.specs import Kind
 from zoo.errors import PluginError
-from zoo.options import REQUIRED, options_of
-from zoo.specs import Kind
 from zoo.testing.check import Failed, Subject, check
 
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "tensorflow", "jax", "timm", "transformers", "pandas", "scipy")
@@ -31,9 +31,7 @@ def listing_is_light(subject: Subject) -> None:
         raise Failed(f"importing {module} imports {', '.join(sorted(heavy))}", "none of it before a component is built")
 
 
-@check(
-    *_ALL, cause="a misspelt name in the spec's target, or a package that the plugin's own dependencies do not list"
-)
+@check(*_ALL, cause="a misspelt name in the spec's target, or a package that the plugin's own dependencies do not list")
 def target_resolves(subject: Subject) -> None:
     """The target that the spec names can be imported, and called."""
     if subject.unresolved:

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from zoo.distortion import Distortion
+from zoo.contract.distortion import Distortion
 from zoo.testing.check import IMAGE_SHAPES, Failed, NotApplicable, Subject, check, described, require, said
 from zoo.testing.reference import distortion_of, random_images
 

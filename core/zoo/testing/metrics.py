@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.parts import ImageShape
-from zoo.specs import MetricSpec
+from zoo.contract.parts import ImageShape
+from zoo.contract.specs import MetricSpec
 from zoo.testing.check import DATA, IMAGE_SHAPES, Failed, NotApplicable, Subject, check, described, require, said
 from zoo.testing.reference import random_images
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.specs import Kind
+from zoo.contract.specs import Kind
 from zoo.testing.check import Failed, NotApplicable, Subject, check
 from zoo.testing.reference import model_of, random_images
 

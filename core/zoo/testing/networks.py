@@ -14,8 +14,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from zoo.registry import installed
-from zoo.specs import DatasetSpec, Kind
+from zoo.contract.registry import installed
+from zoo.contract.specs import DatasetSpec, Kind
 from zoo.testing.check import (
     IMAGE_SHAPES,
     LATENT_SHAPES,

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from zoo.autoencoder import Autoencoder
+from zoo.contract.objective import Objective
+from zoo.contract.parts import Batch
+from zoo.contract.variational import Variational
 from zoo.errors import PluginError
-from zoo.objective import Objective
-from zoo.parts import Batch
+from zoo.model.autoencoder import Autoencoder
 from zoo.testing.check import DATA, OTHER_SIZES, SIZES, Failed, NotApplicable, Subject, check, described
 from zoo.testing.reference import (
     COUNT,
@@ -22,7 +23,6 @@ from zoo.testing.reference import (
     random_images,
     step_of,
 )
-from zoo.variational import Variational
 
 NEEDS = ("likelihood", "pixels", "labels")
 DRAWS = 200

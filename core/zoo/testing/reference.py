@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.autoencoder import Autoencoder, adversary_weights, latent_shape_of
-from zoo.distortion import Distortion
+from zoo.contract.distortion import Distortion
+from zoo.contract.objective import Objective
+from zoo.contract.parts import Batch, Conditioning, DataFacts, Parts
 from zoo.errors import IncompatibleError, PluginError
-from zoo.objective import Objective
-from zoo.parts import Batch, Conditioning, DataFacts, Parts
-from zoo.step import AdversarialStep, Step
+from zoo.model.autoencoder import Autoencoder, adversary_weights, latent_shape_of
 from zoo.testing.check import DATA, NotApplicable, Subject, preserved_randomness
+from zoo.training.step import AdversarialStep, Step
 
 COUNT = 6
 START_COUNT = 64

@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor
 
-from zoo.autoencoder import Autoencoder
-from zoo.objective import Objective
+from zoo.contract.objective import Objective
+from zoo.model.autoencoder import Autoencoder
 from zoo.testing.check import Failed, NotApplicable, Subject, check, require
 from zoo.testing.modules import tensors
 from zoo.testing.objectives import names_stay

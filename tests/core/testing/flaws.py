@@ -20,7 +20,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, one_hot, softp
 from torch.utils.data import IterableDataset, TensorDataset
 from torchmetrics import Metric
 
-import zoo.matplotlib_import  # noqa: F401 - torchmetrics imports matplotlib
+import zoo.evaluation.matplotlib_import  # noqa: F401 - torchmetrics imports matplotlib
 from zoo import (
     Batch,
     DataFacts,
@@ -32,7 +32,7 @@ from zoo import (
     Variational,
     gaussian_kl,
 )
-from zoo.specs import Kind
+from zoo.contract.specs import Kind
 
 
 @dataclass(frozen=True)

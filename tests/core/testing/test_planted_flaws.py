@@ -9,10 +9,10 @@ import flaws
 import pytest
 from flaws import CORRECT, FLAWS, OTHER_FLAWS, Flaw
 
-from zoo.data import load_split
+from zoo.contract.registry import Component, Plugin
+from zoo.contract.specs import DatasetSpec, DecoderSpec, DistortionSpec, EncoderSpec, Kind, MetricSpec, ObjectiveSpec
+from zoo.data.splits import load_split
 from zoo.errors import PluginError
-from zoo.registry import Component, Plugin
-from zoo.specs import DatasetSpec, DecoderSpec, DistortionSpec, EncoderSpec, Kind, MetricSpec, ObjectiveSpec
 from zoo.testing import CHECKS, Subject, applicable_checks, check_components
 
 TYPES = (EncoderSpec, DecoderSpec, ObjectiveSpec, DistortionSpec, DatasetSpec, MetricSpec)

@@ -21,11 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from zoo import tensor_file
-from zoo.autoencoder import Autoencoder, build
 from zoo.config import Components, RunConfig
+from zoo.contract.distributions import find
+from zoo.contract.options import count_values, explain
+from zoo.contract.parts import DataFacts
+from zoo.contract.registry import DISTRIBUTION, Component, ConstructorError, installed
+from zoo.contract.specs import Kind
 from zoo.defaults import float32_on_cpu
-from zoo.distributions import find
 from zoo.errors import (
     CheckpointError,
     MissingComponentError,
@@ -37,12 +39,10 @@ from zoo.errors import (
     quoted,
 )
 from zoo.files import write_atomically
-from zoo.options import count_values, explain
-from zoo.parts import DataFacts
-from zoo.registry import DISTRIBUTION, Component, ConstructorError, installed
-from zoo.specs import Kind
-from zoo.tensor_file import strict_json
-from zoo.upgrades import upgrade
+from zoo.model import tensor_file
+from zoo.model.autoencoder import Autoencoder, build
+from zoo.model.tensor_file import strict_json
+from zoo.model.upgrades import upgrade
 
 FORMAT_VERSION = 2
 MAX_HISTORY = 10_000  # epochs: a row takes about 120 bytes of the header

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import zoo.matplotlib_import  # noqa: F401
+import zoo.evaluation.matplotlib_import  # noqa: F401
 
 # isort: split
 import pytorch_lightning as pl
@@ -23,12 +23,10 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
-from zoo import checkpoint, resume_state
-from zoo.autoencoder import Autoencoder, build, dry_run, lay_channels_last, loss_columns
-from zoo.callbacks import Divergence, History, Interruption, KeepBest, KeepLast, KeepState, MovingAverage
-from zoo.compilation import compile_failure
 from zoo.config import Components, RunConfig, components_of, flag_of, flat_settings, read_config, resolve, setting
-from zoo.data import (
+from zoo.contract.parts import Batch
+from zoo.contract.registry import Component, installed
+from zoo.data.splits import (
     ImageDataset,
     batches_an_epoch,
     evaluation_loader,
@@ -51,17 +49,20 @@ from zoo.errors import (
     command,
     printable,
 )
-from zoo.evaluation import metrics_of
+from zoo.evaluation.metrics import metrics_of
+from zoo.evaluation.pictures import reconstruction_grid, training_curves
 from zoo.files import write_atomically
-from zoo.launchers import devices_and_nodes, require_agreement
-from zoo.lightning_module import LitAutoencoder
-from zoo.parts import Batch
-from zoo.pictures import reconstruction_grid, training_curves
-from zoo.progress import Progress
-from zoo.registry import Component, installed
-from zoo.resume_state import ResumeState, SafetensorsIO
-from zoo.runs import Run, begun_run, new_run
-from zoo.threads import Threads, restored_threads
+from zoo.model import checkpoint
+from zoo.model.autoencoder import Autoencoder, build, dry_run, lay_channels_last, loss_columns
+from zoo.training import resume_state
+from zoo.training.callbacks import Divergence, History, Interruption, KeepBest, KeepLast, KeepState, MovingAverage
+from zoo.training.compilation import compile_failure
+from zoo.training.launchers import devices_and_nodes, require_agreement
+from zoo.training.lightning_module import LitAutoencoder
+from zoo.training.progress import Progress
+from zoo.training.resume_state import ResumeState, SafetensorsIO
+from zoo.training.runs import Run, begun_run, new_run
+from zoo.training.threads import Threads, restored_threads
 
 LoggerName = Literal["tensorboard"]
 

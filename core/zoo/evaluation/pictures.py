@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from zoo.autoencoder import Autoencoder
-from zoo.data import ImageDataset, to_float
+from zoo.data.splits import ImageDataset, to_float
 from zoo.files import write_atomically
+from zoo.model.autoencoder import Autoencoder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,7 +110,7 @@ def curves_figure(history: Sequence[dict[str, float]]) -> Figure:
 @contextlib.contextmanager
 def _default_style() -> Iterator[None]:
     """Use matplotlib's own settings in the body, not the user's: these may ask for LaTeX or absent fonts."""
-    import zoo.matplotlib_import  # noqa: F401
+    import zoo.evaluation.matplotlib_import  # noqa: F401
 
     # isort: split
     import matplotlib

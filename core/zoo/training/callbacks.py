@@ -24,11 +24,12 @@ import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint, WeightAveraging
 from torch import Tensor
 
-from zoo import checkpoint, resume_state
-from zoo.autoencoder import Autoencoder
 from zoo.errors import CheckpointError, OutputError, TrainingDivergedError, TrainingInterruptedError, printable
 from zoo.files import append, write_atomically
-from zoo.resume_state import Facts
+from zoo.model import checkpoint
+from zoo.model.autoencoder import Autoencoder
+from zoo.training import resume_state
+from zoo.training.resume_state import Facts
 
 GRACE_SECONDS = 4.0
 

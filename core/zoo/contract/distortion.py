@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.parts import Batch, ImageShape, Parts
+from zoo.contract.parts import Batch, ImageShape, Parts
 
 Likelihood = Literal["", "mass", "density"]
 

@@ -30,13 +30,13 @@ from lightning_fabric.plugins import CheckpointIO
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from zoo import tensor_file
+from zoo.contract.options import explain
+from zoo.contract.registry import DISTRIBUTION
 from zoo.errors import CheckpointError, printable
 from zoo.files import write_atomically
-from zoo.options import explain
-from zoo.registry import DISTRIBUTION
-from zoo.runs import is_first_process
-from zoo.tensor_file import FileKind, strict_json
+from zoo.model import tensor_file
+from zoo.model.tensor_file import FileKind, strict_json
+from zoo.training.runs import is_first_process
 
 KIND = FileKind("resume state", "autoencoder_zoo_resume", max_bytes=64 * 2**30, max_header_bytes=32 * 2**20)
 FORMAT_VERSION = 1

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from zoo.parts import Batch, DataFacts, Parts
+from zoo.contract.parts import Batch, DataFacts, Parts
 
 
 class Objective(nn.Module, ABC):

@@ -16,7 +16,15 @@ from collections.abc import Iterable
 
 import pluggy
 
-from zoo.specs import DatasetSpec, DecoderSpec, DistortionSpec, EncoderSpec, MetricSpec, ModelSpec, ObjectiveSpec
+from zoo.contract.specs import (
+    DatasetSpec,
+    DecoderSpec,
+    DistortionSpec,
+    EncoderSpec,
+    MetricSpec,
+    ModelSpec,
+    ObjectiveSpec,
+)
 
 hookspec = pluggy.HookspecMarker("zoo")
 hookimpl = pluggy.HookimplMarker("zoo")

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-from zoo.autoencoder import ADVERSARIAL, Autoencoder, Losses
-from zoo.parts import Batch
-from zoo.processes import Sum
+from zoo.contract.parts import Batch
+from zoo.model.autoencoder import ADVERSARIAL, Autoencoder, Losses
+from zoo.training.processes import Sum
 
 MAPPED_BYTES = 2**25 - 2**16  # nearly 32 MiB: glibc learns nothing from larger blocks
 

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from zoo.contract.registry import Component
 from zoo.errors import PluginError, printable
-from zoo.registry import Component
 
 
 def call_target(component: Component, arguments: Mapping[str, object], options: Mapping[str, object]) -> Any:

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from zoo.config import Components, RunConfig
+from zoo.contract.distortion import Distortion, DistortionSum
+from zoo.contract.objective import Objective
+from zoo.contract.parts import Batch, Conditioning, DataFacts, ImageShape, Parts
+from zoo.contract.registry import Component
+from zoo.contract.signatures import named, owned, require_method, require_methods
 from zoo.defaults import float32_on_cpu
-from zoo.display import model_html, model_text
-from zoo.distortion import Distortion, DistortionSum
 from zoo.errors import IncompatibleError, PluginError, UsageError, ZooError, printable
-from zoo.objective import Objective
-from zoo.parts import Batch, Conditioning, DataFacts, ImageShape, Parts
-from zoo.registry import Component
-from zoo.signatures import named, owned, require_method, require_methods
+from zoo.model.display import model_html, model_text
 
 if TYPE_CHECKING:
-    from zoo.checkpoint import Metadata
+    from zoo.model.checkpoint import Metadata
 
 Losses = dict[str, Tensor]
 ADVERSARIAL = "adversarial"

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo import tensor_file
 from zoo.config import flat_settings, read_config
 from zoo.errors import CheckpointError, UnknownModelError, UsageError, ZooError, printable
 from zoo.files import open_regular
-from zoo.runs import Run, is_in_training
+from zoo.model import tensor_file
+from zoo.training.runs import Run, is_in_training
 
 _STATE = re.compile(r"epoch-([1-9][0-9]{0,8})\.safetensors")
 MAX_HISTORY_BYTES = 64 * 2**20

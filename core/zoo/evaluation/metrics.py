@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo import checkpoint
-from zoo.autoencoder import Autoencoder
-from zoo.data import EVALUATION_BATCH_SIZE, ImageDataset, load_split, to_float
+from zoo.contract.registry import installed
+from zoo.contract.specs import MetricSpec
+from zoo.data.splits import EVALUATION_BATCH_SIZE, ImageDataset, load_split, to_float
 from zoo.defaults import float32_on_cpu
 from zoo.errors import IncompatibleError
-from zoo.registry import installed
-from zoo.specs import MetricSpec
+from zoo.model import checkpoint
+from zoo.model.autoencoder import Autoencoder
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def metrics_of(autoencoder: Autoencoder, dataset: ImageDataset) -> dict[str, flo
     Raises:
         PluginError: A metric cannot be imported or built.
     """
-    import zoo.matplotlib_import  # noqa: F401 - torchmetrics imports matplotlib
+    import zoo.evaluation.matplotlib_import  # noqa: F401 - torchmetrics imports matplotlib
 
     device = next(autoencoder.parameters()).device
     metrics = _metrics(autoencoder, device)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from zoo.errors import PluginError
 
 if TYPE_CHECKING:
-    from zoo.distortion import Distortion
+    from zoo.contract.distortion import Distortion
 
 ImageShape = tuple[int, int, int]
 

@@ -20,16 +20,16 @@ from torch.optim.lr_scheduler import (
     ReduceLROnPlateau,
 )
 
-from zoo.autoencoder import Autoencoder, Losses, adversary_weights
-from zoo.callbacks import BatchCallback
 from zoo.config import RunConfig
-from zoo.data import EVALUATION_BATCH_SIZE, Span, derive_seed
-from zoo.distortion import Distortion
-from zoo.objective import Objective
-from zoo.parts import Batch
-from zoo.processes import sum_over_processes
-from zoo.resume_state import require_fit
-from zoo.step import AdversarialStep, CompiledStep, Step, keep_freed_memory
+from zoo.contract.distortion import Distortion
+from zoo.contract.objective import Objective
+from zoo.contract.parts import Batch
+from zoo.data.splits import EVALUATION_BATCH_SIZE, Span, derive_seed
+from zoo.model.autoencoder import Autoencoder, Losses, adversary_weights
+from zoo.training.callbacks import BatchCallback
+from zoo.training.processes import sum_over_processes
+from zoo.training.resume_state import require_fit
+from zoo.training.step import AdversarialStep, CompiledStep, Step, keep_freed_memory
 
 START_IMAGES = 4096  # that `start` is given
 STATES = {"state_dict", "current_model_state"}  # weights in what Lightning keeps

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from zoo.objective import Objective
-from zoo.parts import Batch, Parts
+from zoo.contract.objective import Objective
+from zoo.contract.parts import Batch, Parts
 
 
 class Variational(Objective):

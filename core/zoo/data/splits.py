@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from zoo.config import flag_of, setting
+from zoo.contract.parts import DataFacts
+from zoo.contract.registry import Component, ConstructorError, installed
+from zoo.contract.specs import DatasetSpec
+from zoo.data.items import described, tensors_of
 from zoo.defaults import float32_on_cpu
 from zoo.errors import ConfigError, IncompatibleError, PluginError
-from zoo.items import described, tensors_of
-from zoo.parts import DataFacts
-from zoo.registry import Component, ConstructorError, installed
-from zoo.specs import DatasetSpec
 
 EVALUATION_BATCH_SIZE = 256
 SPAN_BATCHES = 64

@@ -29,18 +29,8 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import pluggy
 
-from zoo import distributions, hookspecs
-from zoo.errors import (
-    AmbiguousComponentError,
-    ConfigError,
-    IncompatibleError,
-    PluginError,
-    UnknownComponentError,
-    ZooError,
-    did_you_mean,
-    printable,
-)
-from zoo.specs import (
+from zoo.contract import distributions, hookspecs
+from zoo.contract.specs import (
     KINDS,
     ComponentSpec,
     DatasetSpec,
@@ -51,6 +41,16 @@ from zoo.specs import (
     MetricSpec,
     ModelSpec,
     ObjectiveSpec,
+)
+from zoo.errors import (
+    AmbiguousComponentError,
+    ConfigError,
+    IncompatibleError,
+    PluginError,
+    UnknownComponentError,
+    ZooError,
+    did_you_mean,
+    printable,
 )
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Component(Offer[ComponentSpec]):
             ConfigError: An option is unknown, missing, of the wrong type or out of bounds.
             PluginError: The component cannot be imported, or declares an option that cannot be used.
         """
-        from zoo.options import options_of, parse_options
+        from zoo.contract.options import options_of, parse_options
 
         return parse_options(self.kind, options_of(self.load()), given)
 
@@ -165,7 +165,7 @@ class Component(Offer[ComponentSpec]):
             IncompatibleError: The component refuses the arguments.
             PluginError: It cannot be imported, does not take the contract's arguments, or raises any other exception.
         """
-        from zoo.signatures import call_target, owned
+        from zoo.contract.signatures import call_target, owned
 
         values = self.parse_options(options or {})
         named = dict(zip(self.spec.arguments, arguments, strict=True))

@@ -19,7 +19,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoo.autoencoder import Autoencoder
+from zoo.model.autoencoder import Autoencoder
 
 WORK_OF_A_THREAD = 100e6  # floating-point operations of a batch's forward pass
 WINDOW_SECONDS = 0.5  # of training, between two looks at the speed

@@ -23,13 +23,13 @@ from itertools import count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from zoo.display import run_html, run_text
 from zoo.errors import OutputError, command, printable
 from zoo.files import flush_directory
+from zoo.model.display import run_html, run_text
 
 if TYPE_CHECKING:
-    from zoo.autoencoder import Autoencoder
     from zoo.config import RunConfig
+    from zoo.model.autoencoder import Autoencoder
 
 RUNS = Path("runs")
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system that has none
@@ -87,13 +87,13 @@ class Run:
     @property
     def test_metrics(self) -> dict[str, float] | None:
         """The test split's metrics by name; None where the run was not finished."""
-        from zoo.checkpoint import read
+        from zoo.model.checkpoint import read
 
         return read(self.checkpoint).metadata.test_metrics
 
     def load(self) -> Autoencoder:
         """Return the model with the weights that were kept, in eval mode."""
-        from zoo.checkpoint import load
+        from zoo.model.checkpoint import load
 
         return load(self.checkpoint)
 

@@ -17,10 +17,10 @@ from zoo.errors import printable
 from zoo.files import open_regular
 
 if TYPE_CHECKING:
-    from zoo.autoencoder import Autoencoder
-    from zoo.checkpoint import Metadata
     from zoo.config import RunConfig
-    from zoo.runs import Run
+    from zoo.model.autoencoder import Autoencoder
+    from zoo.model.checkpoint import Metadata
+    from zoo.training.runs import Run
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_PICTURE_BYTES = 8 * 2**20  # a notebook that is saved holds the picture
@@ -134,7 +134,7 @@ def _share(value: float, lowest: float, highest: float) -> float:
 
 def _state(run: Run) -> tuple[str, Metadata | None]:
     """Return what there is of a run, and what its checkpoint says if it can be read."""
-    from zoo import checkpoint
+    from zoo.model import checkpoint
 
     if not run.directory.is_dir():
         return "there is no such directory", None
@@ -173,7 +173,7 @@ def _metrics(metadata: Metadata | None) -> str:
 
 
 def _formatted(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
-    from zoo.registry import installed
+    from zoo.contract.registry import installed
 
     return [(printable(name, 80), installed().metric_text(name, value)) for name, value in metrics.items()]
 

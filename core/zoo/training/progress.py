@@ -17,8 +17,8 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from torch import Tensor
 
-from zoo.callbacks import BatchCallback, History
-from zoo.lightning_module import LitAutoencoder
+from zoo.training.callbacks import BatchCallback, History
+from zoo.training.lightning_module import LitAutoencoder
 
 BAR_SECONDS = 0.1
 NOTEBOOK_SECONDS = 1.0

@@ -1,0 +1,1 @@
+"""Images: files that are read, splits in memory, and their order in a training."""

@@ -1,0 +1,1 @@
+"""Metrics and pictures on held-out images."""

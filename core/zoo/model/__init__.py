@@ -1,0 +1,1 @@
+"""The autoencoder as one module, and the files that keep it."""
