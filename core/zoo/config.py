@@ -44,10 +44,10 @@ Milestones = Annotated[
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # weights stay float32 in all of them
 
 
-ONE_CYCLE_LR = 0.01  # a peak that is passed through
-OTHER_LR = 0.003  # of the schedulers that start at it or stay at it
-MAX_OPTION_VALUES = 2000  # a checkpoint holds them, and is refused where it has far more
-MAX_TERMS = 16  # of a distortion
+ONE_CYCLE_LR = 0.01  # The peak of the one-cycle schedule, which is held only briefly.
+OTHER_LR = 0.003  # The other schedulers start at it or stay at it.
+MAX_OPTION_VALUES = 2000  # Checkpoints hold them, and one with far more values is refused.
+MAX_TERMS = 16  # A sum of distortions has at most this many terms.
 
 _TERM = re.compile(r"\s*(?:(?P<weight>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e-?[0-9]+)?)\s*\*\s*)?(?P<name>[^\s*]+)\s*")
 

@@ -1,7 +1,7 @@
 """Everything that Autoencoder Zoo raises on purpose.
 
 ZooError                          exit status 1
-├── UsageError                    exit status 2: what was asked for cannot be
+├── UsageError                    exit status 2: the request is invalid
 │   ├── ConfigError               a setting is unknown, of the wrong type or out of bounds
 │   ├── UnknownComponentError     no installed component has this name
 │   ├── AmbiguousComponentError   several distributions offer this name
@@ -9,7 +9,7 @@ ZooError                          exit status 1
 │   ├── UnknownModelError         no run, checkpoint or pretrained model is meant; a CheckpointError too
 │   └── OutputError               the output directory or file cannot be used
 ├── PluginError                   a plugin could not be loaded, or broke its contract
-├── DatasetError                  the dataset's files cannot be had or are damaged
+├── DatasetError                  the dataset's files are unavailable or damaged
 │   └── ImageError                an image file is missing, of an unknown kind, too large or damaged
 ├── CheckpointError               the file is not a valid checkpoint
 │   └── MissingComponentError     the checkpoint needs a component that is not installed
@@ -37,7 +37,7 @@ class ZooError(Exception):
 
 
 class UsageError(ZooError):
-    """What was asked for cannot be; asking differently helps."""
+    """The request is invalid; the message says how to correct it."""
 
     exit_status = 2
 
@@ -71,7 +71,7 @@ class PluginError(ZooError):
 
 
 class DatasetError(ZooError):
-    """A dataset's files cannot be had, or are damaged."""
+    """A dataset's files are unavailable or damaged."""
 
 
 class ImageError(DatasetError):

@@ -32,7 +32,7 @@ __all__ = ["NotForTheBrowser", "Plan", "plan"]
 
 MOST_BYTES = 16 * 2**20
 MOST_OPERATIONS = 20_000_000  # an image, see _cost: beyond, the server's answer comes sooner
-LARGEST_ERROR = 1 / 255  # of a pixel
+LARGEST_ERROR = 1 / 255  # One level of a pixel.
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 MOST_SAMPLES = 64
 MOST_FRAMES = 120
-MAX_GIF_PIXELS = 40_000_000  # of all frames together, enlarged
+MAX_GIF_PIXELS = 40_000_000  # All frames of an animation together, enlarged.
 
 _STATIC = Path(__file__).with_name("static")
 _NOT_KEPT = {"cache-control": "no-store"}
@@ -225,7 +225,7 @@ def _decode(model: Model, body: bytes, label: int | None) -> NDArray[np.float32]
 
 
 def _labels(label: int | None, count: int) -> NDArray[np.int64] | None:
-    """Return the label of each of so many images or latents; None where no class is told."""
+    """Return a label for each of `count` images or latents; None where no class is told."""
     return None if label is None else np.full(count, label, dtype=np.int64)
 
 

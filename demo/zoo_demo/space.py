@@ -35,7 +35,7 @@ SPLITS_KEPT = 4
 
 
 class NoDatasetError(RefusedError):
-    """404: the dataset cannot be had here, or the model cannot be measured on it."""
+    """404: the dataset is unavailable here, or the model cannot be measured on it."""
 
     def __init__(self, why: str) -> None:
         super().__init__(404, why)
@@ -77,7 +77,7 @@ class Spaces:
         """Return images `(k, C, H, W)` of a model's dataset, by their numbers in its test split.
 
         Raises:
-            NoDatasetError: The dataset cannot be had here.
+            NoDatasetError: The dataset is unavailable here.
             RefusedError: 400, there is no image of a number.
         """
         images = self._test_split(model).images

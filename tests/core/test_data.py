@@ -40,14 +40,14 @@ def blank(count: int) -> ImageDataset:
 
 
 def images(count: int) -> tuple[ImageDataset, torch.Tensor]:
-    """Return them, and the places of all of them."""
+    """Return them, and the indices of all of them."""
     return blank(count), torch.arange(count)
 
 
 def batches(loader: DataLoader[Span], size: int, epoch: int = 0) -> list[list[int]]:
     """Return the indices of an epoch's images, a list a batch."""
     loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-    return [batch.tolist() for span in loader for batch in split_joined(span.places, size)]
+    return [batch.tolist() for span in loader for batch in split_joined(span.indices, size)]
 
 
 def flat(lists: Iterable[list[int]]) -> list[int]:
@@ -124,9 +124,9 @@ def test_turning_pixels_into_floats_leaves_them_as_they_are() -> None:
 def test_a_span_gives_its_images_batch_by_batch_as_floats() -> None:
     dataset = load_split(zoo.installed().get("dataset", "tiny"), {}, "test")
     given_out = list(Span(dataset, torch.tensor([7, 3, 7, 1, 0])).batches(3))
-    for (images, labels), places in zip(given_out, ([7, 3, 7], [1, 0]), strict=True):
-        assert torch.equal(images, dataset.images[places].float() / 255)
-        assert torch.equal(labels, dataset.labels[places])
+    for (images, labels), indices in zip(given_out, ([7, 3, 7], [1, 0]), strict=True):
+        assert torch.equal(images, dataset.images[indices].float() / 255)
+        assert torch.equal(labels, dataset.labels[indices])
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 128])
@@ -172,18 +172,18 @@ def test_batches_are_fetched_together_where_all_lie_alike_in_memory_and_none_is_
     shape, size, together
 ):
     images = torch.randint(256, (20 * size + 3, *shape), dtype=torch.uint8)
-    places = torch.randperm(len(images))
+    indices = torch.randperm(len(images))
     labels = torch.arange(len(images))
-    batches, given_labels = zip(*Span(ImageDataset(images, labels), places).batches(size), strict=True)
-    assert torch.equal(torch.cat(given_labels), labels[places])
+    batches, given_labels = zip(*Span(ImageDataset(images, labels), indices).batches(size), strict=True)
+    assert torch.equal(torch.cat(given_labels), labels[indices])
     assert [len(batch) for batch in batches] == [size] * 20 + [3]
-    assert torch.equal(torch.cat(batches), to_float(images[places]))
+    assert torch.equal(torch.cat(batches), to_float(images[indices]))
     assert all(4 * batch.storage_offset() % 256 == 0 for batch in batches)
     assert len({batch.untyped_storage().data_ptr() for batch in batches}) == math.ceil(21 / together)
     weight = torch.ones(shape, requires_grad=True)
     for batch in batches[:2]:  # as an encoder may do that adds what it learns to its images in place
         batch.add_(weight).sum().backward()
-    assert torch.equal(batches[2], to_float(images[places[2 * size : 3 * size]]))
+    assert torch.equal(batches[2], to_float(images[indices[2 * size : 3 * size]]))
     assert torch.equal(weight.grad, torch.full(shape, 2.0 * size))
 
 

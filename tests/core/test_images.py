@@ -357,7 +357,8 @@ def test_another_background_is_refused():
 
 def test_pillow_is_imported_when_an_image_is_read_and_keeps_its_own_limit():
     code = (
-        "import sys, zoo.data.images; assert 'PIL' not in sys.modules; import PIL.Image as I; before = I.MAX_IMAGE_PIXELS;"
+        "import sys, zoo.data.images; assert 'PIL' not in sys.modules;"
+        "import PIL.Image as I; before = I.MAX_IMAGE_PIXELS;"
         "import io; b = io.BytesIO(); I.new('L', (2, 2)).save(b, 'PNG'); zoo.read_image(b.getvalue(), (1, 2, 2));"
         "assert I.MAX_IMAGE_PIXELS == before"
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zoo.contract.registry import Component
     from zoo.testing import Outcome
 
-WIDTH = 100  # of the lines that hold many checks' names
+WIDTH = 100  # Width of the lines that list checks.
 
 
 @with_example(

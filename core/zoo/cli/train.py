@@ -109,11 +109,11 @@ def _default(kind: str, settings: dict[str, Any], option: str) -> str:
     if kind == "decoder":
         return default_decoder(settings.get("encoder"))
     if kind == "distortion":
-        return installed().default(kind).name
+        return installed().default("distortion").name
     needs = f"--set {printable(f'{kind}.{option}')} needs --{kind} NAME"
     if kind != "objective":
         raise ConfigError(f"{needs}.")
-    default = installed().default(kind)
+    default = installed().default("objective")
     if option not in (known.name for known in options_of(default.load())):
         raise ConfigError(f"{needs}: '{default.name}', the default, has no such option.")
     return default.name

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 DISTRIBUTION = "autoencoder-zoo"
 ENTRY_POINT_GROUP = "zoo"
-MAX_SPECS = 1000  # of a hook: more is a loop without an end
+MAX_SPECS = 1000  # A hook that yields more is treated as an endless loop.
 
 Spec = ComponentSpec | ModelSpec
 S = TypeVar("S", bound=Spec)
@@ -124,7 +124,7 @@ class Component(Offer[ComponentSpec]):
 
     @property
     def option_prefix(self) -> str:
-        """What stands before an option's name in `--set`: the kind; `distortion.NAME`, because a run may have several."""
+        """What stands before an option's name in `--set`: the kind, or `distortion.NAME`, as a run may have several."""
         return f"{self.kind}.{self.name}" if self.kind == "distortion" else self.kind
 
     def load(self) -> Any:

@@ -1,6 +1,6 @@
 """Images in memory, splits, seeded order, loaders.
 
-A loader gives out spans: the places of many batches of images, in order. Batches are fetched, and their
+A loader gives out spans: the indices of many batches of images, in order. Batches are fetched, and their
 pixels become floats, shortly before they are used.
 """
 
@@ -55,21 +55,21 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
 
 
 class _SpanDataset(Dataset["Span"]):
-    """The spans of a dataset's images, by the places in them: what a loader reads."""
+    """The spans of a dataset's images, by the indices in them: what a loader reads."""
 
     def __init__(self, dataset: ImageDataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, places: Tensor) -> Span:
-        return Span(self.dataset, places)
+    def __getitem__(self, indices: Tensor) -> Span:
+        return Span(self.dataset, indices)
 
 
 class Span:
-    """Images of a dataset by their places, int64 `(n,)`: many batches together."""
+    """Images of a dataset by their indices, int64 `(n,)`: many batches together."""
 
-    def __init__(self, dataset: ImageDataset, places: Tensor) -> None:  # no dataclass: Lightning would copy it
+    def __init__(self, dataset: ImageDataset, indices: Tensor) -> None:  # no dataclass: Lightning would copy it
         self.dataset = dataset
-        self.places = places
+        self.indices = indices
 
     def batches(self, size: int, device: torch.device | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Give out batches as `split_joined` cuts them, on a device.
@@ -78,12 +78,12 @@ class Span:
         """
         images, labels = self.dataset.images, self.dataset.labels
         batch_bytes = 4 * size * math.prod(images.shape[1:])
-        # What a sum is rounded to may depend on where its terms lie within 256 bytes: there all batches begin alike.
+        # Floating-point sums can depend on memory alignment, so every batch starts on a 256-byte boundary.
         together = max(1, FETCHED_BYTES // batch_bytes) if batch_bytes % 256 == 0 else 1
-        for places in split_joined(self.places.to(images.device), together * size):
-            pixels = to_float(images.index_select(0, places).to(device))
-            theirs = labels.index_select(0, places.to(labels.device)).to(device)
-            sizes = [len(part) for part in split_joined(places, size)]
+        for indices in split_joined(self.indices.to(images.device), together * size):
+            pixels = to_float(images.index_select(0, indices).to(device))
+            theirs = labels.index_select(0, indices.to(labels.device)).to(device)
+            sizes = [len(part) for part in split_joined(indices, size)]
             yield from zip(
                 torch.unsafe_split_with_sizes(pixels, sizes),
                 torch.unsafe_split_with_sizes(theirs, sizes),
@@ -92,26 +92,26 @@ class Span:
 
 
 class Spans(Sampler[Tensor]):
-    """Gives out the places of images, those of a span together.
+    """Gives out the indices of images, those of a span together.
 
     The order is a function of (seed, epoch); without a seed it is the given one. The processes of a
     training share the images: each has the same number, and at most `world_size - 1` are left out.
 
     Args:
-        places: int64 `(N,)`.
-        size: How many places a span has; an epoch's last may have fewer, or one more.
+        indices: int64 `(N,)`.
+        size: How many indices a span has; an epoch's last may have fewer, or one more.
         seed: Of the order.
         world_size: How many processes there are.
         rank: Which of them this is.
     """
 
-    def __init__(self, places: Tensor, size: int, seed: int | None = None, world_size: int = 1, rank: int = 0) -> None:
-        self.places = places
+    def __init__(self, indices: Tensor, size: int, seed: int | None = None, world_size: int = 1, rank: int = 0) -> None:
+        self.indices = indices
         self.size = size
         self.seed = seed
         self.world_size = world_size
         self.rank = rank
-        self.count = len(places) // world_size  # of this process in an epoch
+        self.count = len(indices) // world_size  # of this process in an epoch
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -119,33 +119,33 @@ class Spans(Sampler[Tensor]):
         self.epoch = epoch
 
     def first(self, count: int) -> Tensor:
-        """Return the places of so many images, or of all of them: the same ones in every process."""
-        return self.places[:count]
+        """Return the indices of so many images, or of all of them: the same ones in every process."""
+        return self.indices[:count]
 
     def __len__(self) -> int:
         return count_parts(self.count, self.size)
 
     def __iter__(self) -> Iterator[Tensor]:  # a generator: Lightning sets the epoch after it has called `iter`
-        places = self.places
+        indices = self.indices
         if self.seed is not None:
             generator = torch.Generator().manual_seed(self.seed + self.epoch)
-            places = places[torch.randperm(len(places), generator=generator)]
-        yield from split_joined(places[self.rank : self.count * self.world_size : self.world_size], self.size)
+            indices = indices[torch.randperm(len(indices), generator=generator)]
+        yield from split_joined(indices[self.rank : self.count * self.world_size : self.world_size], self.size)
 
 
-def split_joined(places: Tensor, size: int) -> Sequence[Tensor]:
-    """Split places `(n,)` into parts of a size; the last has what is left, and one left over joins the part before it.
+def split_joined(indices: Tensor, size: int) -> Sequence[Tensor]:
+    """Split indices `(n,)` into parts of a size; the last has what is left, and one left over joins the part before it.
 
     Batch normalisation and other statistics over a batch are undefined for a single image, so no batch
     has one unless all have.
     """
-    count = len(places)
-    whole = (count_parts(count, size) - 1) * size  # places in all parts but the last
-    return [*torch.split(places[:whole], size), places[whole:]] if whole else [places]
+    count = len(indices)
+    whole = (count_parts(count, size) - 1) * size  # indices in all parts but the last
+    return [*torch.split(indices[:whole], size), indices[whole:]] if whole else [indices]
 
 
 def count_parts(count: int, size: int) -> int:
-    """Return how many parts `split_joined` makes of `count` places."""
+    """Return how many parts `split_joined` makes of `count` indices."""
     return count if size == 1 else max(1, math.ceil((count - 1) / size))
 
 
@@ -182,7 +182,7 @@ def load_split(component: Component, options: Mapping[str, Any], split: str) -> 
 
     Raises:
         ConfigError: The dataset declares no such split, or an option is wrong.
-        DatasetError: Its files cannot be had.
+        DatasetError: Its files are unavailable.
         PluginError: What it gives is not what its spec declares, or reading it raised an exception.
     """
     spec = component.spec
@@ -228,7 +228,7 @@ def on_device(dataset: ImageDataset, device: torch.device) -> ImageDataset:
 
 
 def split_validation(count: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the places of so many images that are trained on, and those cut off for validation, by the seed alone.
+    """Return the indices of so many images that are trained on, and those cut off for validation, by the seed alone.
 
     Raises:
         ConfigError: Either part would be empty.
@@ -237,21 +237,21 @@ def split_validation(count: int, fraction: float, seed: int) -> tuple[Tensor, Te
     if not 0 < validation < count:
         raise ConfigError(_empty_part(count, fraction))
     generator = torch.Generator().manual_seed(derive_seed(seed, "validation"))
-    places = torch.randperm(count, generator=generator)
-    return places[: count - validation], places[count - validation :]
+    indices = torch.randperm(count, generator=generator)
+    return indices[: count - validation], indices[count - validation :]
 
 
 def training_loader(
-    dataset: ImageDataset, places: Tensor, batch_size: int, seed: int, *, world_size: int = 1, rank: int = 0
+    dataset: ImageDataset, indices: Tensor, batch_size: int, seed: int, *, world_size: int = 1, rank: int = 0
 ) -> DataLoader[Span]:
-    """Return the loader of one process for images by their places; together they see batches of `batch_size`.
+    """Return the loader of one process for images by their indices; together they see batches of `batch_size`.
 
     A span holds whole batches of this process, but for an epoch's last: it may be smaller, or have one image more.
 
     Raises:
         ConfigError: The batch cannot be shared equally, or is larger than the dataset.
     """
-    count, name, flag = len(places), setting("batch_size"), flag_of("batch_size")
+    count, name, flag = len(indices), setting("batch_size"), flag_of("batch_size")
     if uneven := batch_size % world_size:
         even = batch_size - uneven + world_size
         raise ConfigError(
@@ -263,28 +263,30 @@ def training_loader(
             f"images were cut off: {flag} {count - count % world_size} or less."
         )
     size = SPAN_BATCHES * (batch_size // world_size)
-    return _loader(dataset, Spans(places, size, derive_seed(seed, "order") % 2**32, world_size, rank))
+    return _loader(dataset, Spans(indices, size, derive_seed(seed, "order") % 2**32, world_size, rank))
 
 
 def batches_an_epoch(loader: DataLoader[Span], batch_size: int) -> int:
-    """Return how many batches of a process's `batch_size` its loader gives out in an epoch."""
+    """Return the number of batches of `batch_size` that a process's loader gives out in an epoch."""
     assert isinstance(loader.sampler, Spans)
     return count_parts(loader.sampler.count, batch_size)
 
 
-def evaluation_loader(dataset: ImageDataset, places: Tensor, *, world_size: int = 1, rank: int = 0) -> DataLoader[Span]:
-    """Return a loader of validation images by their places, in this order, each process seeing its share of them.
+def evaluation_loader(
+    dataset: ImageDataset, indices: Tensor, *, world_size: int = 1, rank: int = 0
+) -> DataLoader[Span]:
+    """Return a loader of validation images by their indices, in this order, each process seeing its share of them.
 
     Raises:
         ConfigError: They are too few for the processes to share.
     """
-    if len(places) < world_size:
+    if len(indices) < world_size:
         name, flag = setting("validation_fraction"), flag_of("validation_fraction")
         least = math.ceil(1e6 * world_size / len(dataset)) / 1e6
         raise ConfigError(
             f"{name}: leaves fewer validation images than the {world_size} processes share: {flag} {least:g} or more."
         )
-    return _loader(dataset, Spans(places, SPAN_BATCHES * EVALUATION_BATCH_SIZE, None, world_size, rank))
+    return _loader(dataset, Spans(indices, SPAN_BATCHES * EVALUATION_BATCH_SIZE, None, world_size, rank))
 
 
 def derive_seed(seed: int, *purpose: object) -> int:

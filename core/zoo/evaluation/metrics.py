@@ -43,7 +43,7 @@ def evaluate(
     Raises:
         CheckpointError: The checkpoint is damaged.
         ConfigError: An option is unknown, of the wrong type or out of bounds.
-        DatasetError: The dataset's files cannot be had.
+        DatasetError: The dataset's files are unavailable.
         IncompatibleError: The other dataset's images have another shape.
         UnknownComponentError: There is no such dataset.
         UnknownModelError: There is no such run, file or pretrained model.

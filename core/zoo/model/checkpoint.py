@@ -45,14 +45,14 @@ from zoo.model.tensor_file import strict_json
 from zoo.model.upgrades import upgrade
 
 FORMAT_VERSION = 2
-MAX_HISTORY = 10_000  # epochs: a row takes about 120 bytes of the header
-MAX_HISTORY_VALUES = 80_000  # losses of all rows together: each takes about 40 bytes of the header
-MAX_LOSSES = 90  # in a row
-MAX_ROW_VALUES = 100  # of a row; pydantic would list what is wrong with each value
+MAX_HISTORY = 10_000  # Number of epochs; a row takes about 120 bytes of the header.
+MAX_HISTORY_VALUES = 80_000  # Number of losses in all rows; each takes about 40 bytes of the header.
+MAX_LOSSES = 90  # Number of losses in a row.
+MAX_ROW_VALUES = 100  # A row with more values is refused before pydantic lists an error for each.
 MAX_CLASSES = 10_000
-MAX_VALUES = 10_000 + MAX_CLASSES  # of a record beside its history
+MAX_VALUES = 10_000 + MAX_CLASSES  # A record with more values beside its history is refused.
 KIND = tensor_file.CHECKPOINT
-MAX_BYTES_BESIDE_WEIGHTS = 32 * 2**20  # of a model's buffers that its checkpoint leaves out
+MAX_BYTES_BESIDE_WEIGHTS = 32 * 2**20  # A model may allocate this much that its checkpoint does not hold.
 
 ShortText = Annotated[str, Field(min_length=1, max_length=100)]
 Side = Annotated[int, Field(ge=1, le=65_536)]

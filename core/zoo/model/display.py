@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_PICTURE_BYTES = 8 * 2**20  # a notebook that is saved holds the picture
-MAX_POINTS = 500  # of a curve
+MAX_POINTS = 500  # A curve has at most this many points.
 
 WIDTH, HEIGHT = 420, 220  # of the curves' picture, with its margins, in pixels
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 26, 34

@@ -105,7 +105,7 @@ class KeepBest(KeepWeights):
 class Divergence(Callback):
     """Stop a training whose loss, or the column that it monitors, is no longer finite."""
 
-    batch = 0  # how many of the epoch are done
+    batch = 0  # finished batches of the epoch
 
     def __init__(self, monitor: str) -> None:
         self.monitor = monitor

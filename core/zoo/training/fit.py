@@ -95,7 +95,7 @@ def train(
     Raises:
         UsageError: A setting is wrong or not that of the begun run, the parts do not fit together,
             or the output is in use.
-        DatasetError: The dataset's files cannot be had.
+        DatasetError: The dataset's files are unavailable.
         CheckpointError: What the training should go on from is damaged.
         TrainingDivergedError: The loss became NaN or infinite; the best weights so far are kept.
         TrainingInterruptedError: Ctrl-C or SIGTERM came; `resume` goes on.
@@ -147,10 +147,10 @@ def fit(
     components = components_of(config)
     dataset = installed().get("dataset", config.dataset.name)
     images = load_split(dataset, config.dataset.options, "train")
-    train_places, validation_places = split_validation(len(images), config.validation_fraction, config.seed)
+    train_indices, validation_indices = split_validation(len(images), config.validation_fraction, config.seed)
     # Used only after the training, but damaged files are better heard of now.
     test_set = load_split(dataset, config.dataset.options, "test")
-    autoencoder = build(config, components, facts_of(dataset, images, len(train_places)))
+    autoencoder = build(config, components, facts_of(dataset, images, len(train_indices)))
     dry_run(autoencoder, components)
     if state and autoencoder.frozen_weights:  # a resume state leaves them out
         _restore_frozen(autoencoder, Run(state.path.parents[1]))
@@ -174,10 +174,10 @@ def fit(
             lay_channels_last(autoencoder, components)
         images = on_device(images, device)
         share = {"world_size": trainer.world_size, "rank": trainer.global_rank}
-        train_loader = training_loader(images, train_places, config.batch_size, config.seed, **share)
-        validation_loader = evaluation_loader(images, validation_places, **share)
+        train_loader = training_loader(images, train_indices, config.batch_size, config.seed, **share)
+        validation_loader = evaluation_loader(images, validation_indices, **share)
         batch_size = config.batch_size // trainer.world_size
-        if min(batch_size, len(train_places) // trainer.world_size) == 1:
+        if min(batch_size, len(train_indices) // trainer.world_size) == 1:
             _require_trains_on_one(autoencoder, components, trainer.world_size)
         batches = batches_an_epoch(train_loader, batch_size)
         model = LitAutoencoder(autoencoder, config, batches)

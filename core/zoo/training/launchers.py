@@ -106,7 +106,7 @@ def _require_script() -> None:
 
 
 def _refusal(name: str, size: int, flags: str = "--devices N") -> UsageError:
-    """Return the error of a variable that contradicts a trainer of so many processes."""
+    """Return the error of a variable that contradicts a trainer of `size` processes."""
     present = " ".join(variable for variable in VARIABLES if os.environ.get(variable))
     trained = "this process would train alone" if size == 1 else f"the settings are for {size} processes"
     return UsageError(

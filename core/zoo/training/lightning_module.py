@@ -54,10 +54,10 @@ class LitAutoencoder(pl.LightningModule):
         self.autoencoder = autoencoder
         self.config = config
         self.batches = batches
-        self.steps = config.epochs * math.ceil(batches / config.accumulate)  # of the optimizer
-        self.steps_before: int | None = None  # how many the training that goes on was to have
-        self.taken = 0  # of these steps
-        self.batch = 0  # how many of the epoch are done
+        self.steps = config.epochs * math.ceil(batches / config.accumulate)  # planned optimizer steps
+        self.steps_before: int | None = None  # planned steps of the run that is resumed
+        self.taken = 0  # optimizer steps taken
+        self.batch = 0  # finished batches of the epoch
         self.trained, self.validated = Means(), Means()
         self.progress: Tensor
         self.register_buffer("progress", torch.zeros(()), persistent=False)
@@ -202,7 +202,7 @@ class Means:
         self._counts: dict[str, list[int]] = {}
 
     def add(self, losses: Sequence[Losses], counts: Sequence[int]) -> Tensor:
-        """Add the losses of batches of so many images, and return the values of `loss`, `(len(losses),)`."""
+        """Add the losses of batches with their numbers of images, and return the values of `loss`, `(len(losses),)`."""
         for name in dict.fromkeys(name for each in losses for name in each):
             theirs = [(each[name], count) for each, count in zip(losses, counts, strict=True) if name in each]
             self._losses.setdefault(name, []).append(torch.stack([value for value, _ in theirs]))
@@ -242,7 +242,7 @@ def _adversary_optimizer(owners: Sequence[Objective | Distortion], config: RunCo
 
 
 def _schedules(optimizer: torch.optim.Optimizer, config: RunConfig, steps: int) -> list[LRScheduler]:
-    """Return the learning-rate schedules of a training of so many steps, which multiply where there are two."""
+    """Return the learning-rate schedules of a training with `steps` steps; where there are two, they multiply."""
     if config.scheduler == "one-cycle":
         rising = 0.3 if config.warmup is None else config.warmup
         return [OneCycleLR(optimizer, config.lr, total_steps=steps, pct_start=rising)]
@@ -262,7 +262,7 @@ def _schedules(optimizer: torch.optim.Optimizer, config: RunConfig, steps: int) 
 def _reschedule(
     schedules: list[LRScheduler], optimizer: torch.optim.Optimizer, config: RunConfig, steps: int, step: int
 ) -> None:
-    """Put schedules where those of a training of so many steps would be after one of its steps."""
+    """Advance the schedules to `step` of a training with `steps` steps."""
     stand_in = _optimizer([nn.Parameter(torch.zeros(1))], config)
     wanted = _schedules(stand_in, config, steps)
     for _ in range(step):

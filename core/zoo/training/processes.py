@@ -25,7 +25,7 @@ Sum = Callable[[list[Tensor]], list[Tensor]]
 def sum_over_processes(strategy: ParallelStrategy, like: Sequence[Tensor], *, machines: int) -> Sum:
     """Return what adds up tensors over the processes of a training, and gives each process the sums.
 
-    They are added up in the same order at every step, so that a training that goes on after a stop
+    They are added up in the same order at every step, so that a resumed training
     has the sums that it would have had.
 
     Args:

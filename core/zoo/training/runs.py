@@ -6,7 +6,7 @@ runs/mnist-mlp-1/
   metrics.csv            a row an epoch
   reconstructions.png    originals over reconstructions, from the test split
   curves.png             the losses over the epochs
-  resume/                what an interrupted training goes on from, and the lock that a training holds
+  resume/                the state that a resumed training starts from, and the lock that a training holds
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from zoo.model.autoencoder import Autoencoder
 
 RUNS = Path("runs")
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system that has none
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # A file system without locks answers so.
 
 _log = logging.getLogger("zoo")
 

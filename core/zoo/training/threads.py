@@ -23,7 +23,7 @@ from zoo.model.autoencoder import Autoencoder
 
 WORK_OF_A_THREAD = 100e6  # floating-point operations of a batch's forward pass
 WINDOW_SECONDS = 0.5  # of training, between two looks at the speed
-COLLAPSED = 0.25  # of the best speed before
+COLLAPSED = 0.25  # A speed below this share of the best one is a collapse.
 RUNNING = 0.2  # CPU time over wall time: below it the process itself was stopped
 
 _log = logging.getLogger("zoo")
@@ -54,7 +54,7 @@ class Threads(Callback):
         self._begin_window()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.images += len(batch.places)
+        self.images += len(batch.indices)
         seconds = time.perf_counter() - self.started
         if not self.watched or seconds < WINDOW_SECONDS:
             return
