@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from zoo import Autoencoder, Batch, DataFacts, IncompatibleError, UsageError
+from zoo import Autoencoder, Batch, DataFacts, IncompatibleError, PluginError, UsageError
 from zoo.config import Components, components_of
 from zoo.model.autoencoder import build, dry_run, lay_channels_last
 from zoo_distortions.elementwise import MSE
@@ -248,3 +250,114 @@ def test_a_component_that_fails_is_named(components: Components) -> None:
     model = composed(MLPEncoder(IMAGE_SHAPE, 3), AE(3, DATA), MLPDecoder((4,), IMAGE_SHAPE))
     with pytest.raises(IncompatibleError, match=r"^decoder 'mlp' fails on 1×16×16 images: "):
         dry_run(model, components)
+
+
+# The class
+
+
+@pytest.mark.parametrize("decoder", ["mlp", "conv"])
+@pytest.mark.parametrize("maps", [False, True])
+def test_only_the_decoder_of_a_conditional_model_is_told_the_class(images: Tensor, decoder: str, maps: bool) -> None:
+    model = built(encoder={"name": "conv", "options": {"maps": maps}}, decoder=decoder, conditional=True)
+    latents = model.encode(images)
+    assert latents.shape == (5, *model.latent_shape)
+    assert model.classes == ("no", "yes")
+    labels = torch.tensor([0, 1, 2, 0, 1])
+    assert model.decode(latents, labels).shape == images.shape
+    assert torch.equal(model.decode(latents), model.decode(latents, torch.full((5,), 2)))  # 2 is the unknown class
+    assert not torch.equal(model.decode(latents, labels)[0], model.decode(latents)[0])
+    assert torch.equal(model.reconstruct(images, labels), model.decode(latents, labels))
+
+
+def test_samples_of_a_class_are_decoded_with_it() -> None:
+    model = built(objective="vae", conditional=True)
+    labels = torch.tensor([0, 1, 2])
+    samples = model.sample(3, labels, generator=torch.Generator().manual_seed(0))
+    latents = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(samples, model.decode(latents, labels))
+
+
+@pytest.mark.parametrize(
+    ("labels", "complaint"),
+    [
+        (torch.tensor([0, 1]), r"^labels must be \(3,\) int64, got \(2\) torch\.int64\.$"),
+        (torch.tensor([0.0, 1.0, 1.0]), r"^labels must be \(3,\) int64, got \(3\) torch\.float32\.$"),
+        (torch.tensor([0, 1, 3]), r"^labels must be 0 to 1, or 2 for unknown\.$"),
+        (torch.tensor([0, 1, -1]), r"^labels must be 0 to 1, or 2 for unknown\.$"),
+    ],
+    ids=["count", "type", "too large", "negative"],
+)
+def test_labels_of_another_shape_type_or_range_are_refused(labels: Tensor, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        built(conditional=True).decode(torch.zeros(3, 3), labels)
+
+
+def test_a_model_that_is_not_conditional_takes_no_labels() -> None:
+    model = built()
+    assert model.classes == ()
+    with pytest.raises(ValueError, match="this model takes no labels: it was trained without --conditional"):
+        model.decode(torch.zeros(3, 3), torch.tensor([0, 1, 1]))
+
+
+@pytest.mark.parametrize("classes", [(), ("one",)], ids=["none", "one"])
+def test_conditioning_on_fewer_than_two_classes_is_refused(classes: tuple[str, ...]) -> None:
+    config = zoo.resolve({"encoder": "mlp", "dataset": "tiny", "conditional": True})
+    message = rf"^--conditional needs a dataset with at least two classes; this one has {len(classes)}\.$"
+    with pytest.raises(IncompatibleError, match=message):
+        build(config, components_of(config), DataFacts(IMAGE_SHAPE, classes))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_labels_are_dropped_in_training_alone(images: Tensor, share: float) -> None:
+    model = built(conditional=True, label_dropout=share)
+    labels = torch.tensor([0, 1, 1, 0, 1])
+    batch = Batch(images, labels, torch.ones(()))
+    told, untold = (
+        nn.functional.mse_loss(model.reconstruct(images, given), images) for given in (labels, torch.full((5,), 2))
+    )
+    assert not torch.equal(told, untold)
+    assert torch.equal(model.train().losses(batch)["loss"], untold if share else told)
+    assert torch.equal(model.eval().losses(batch)["loss"], told)
+
+
+# What an objective needs
+
+
+class Needy(AE):
+    """Needs what a test says."""
+
+
+def needing(*needs: str, distortion: str = "mse", classes: tuple[str, ...] = ()) -> Autoencoder:
+    config = zoo.resolve({"encoder": "mlp", "dataset": "tiny", "distortion": distortion})
+    components = components_of(config)
+    spec = dataclasses.replace(components.objective.spec, name="needy", target=f"{__name__}:Needy")
+    Needy.needs = frozenset(needs)
+    components = dataclasses.replace(components, objective=dataclasses.replace(components.objective, spec=spec))
+    return build(config, components, DataFacts(IMAGE_SHAPE, classes))
+
+
+@pytest.mark.parametrize(
+    ("need", "distortion", "complaint"),
+    [
+        ("likelihood", "mse", "a distortion that is a likelihood, and 'mse' is none"),
+        ("likelihood", "bernoulli+l1", "a distortion that is a likelihood, and 'bernoulli+l1' is none"),
+        ("labels", "mse", "a dataset with classes, and this one declares none"),
+    ],
+)
+def test_what_an_objective_needs_and_lacks_is_named(need: str, distortion: str, complaint: str) -> None:
+    with pytest.raises(IncompatibleError, match=rf"^objective 'needy' needs {re.escape(complaint)}\.$"):
+        needing(need, distortion=distortion)
+
+
+def test_an_objective_that_has_what_it_needs_is_built() -> None:
+    assert needing("likelihood", "pixels", "labels", distortion="bernoulli", classes=("no", "yes"))
+
+
+def test_a_need_that_does_not_exist_is_the_plugins_mistake() -> None:
+    with pytest.raises(PluginError, match=r"needs 'luck', which is none of likelihood, pixels, labels\.$"):
+        needing("luck")
+
+
+def test_a_distortion_of_logits_is_only_the_first_of_a_sum() -> None:
+    with pytest.raises(IncompatibleError, match=r"it can only be the first of a sum: --distortion bernoulli\+mse$"):
+        built(distortion="mse+bernoulli")

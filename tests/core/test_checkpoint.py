@@ -633,6 +633,75 @@ def test_a_history_that_is_none_is_refused(saved: Path, history: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("edit", "place"),
+    [
+        (put("data", value=None), "data"),
+        (put("data", value=[1, 16, 16]), "data"),
+        (put("data", "image_shape", value=[0, 16, 16]), "data.image_shape.0"),
+        (put("data", "image_shape", value=[1, 16]), "data.image_shape"),
+        (put("data", "classes", value=[3]), "data.classes.0"),
+        (put("data", "classes", value=[""]), "data.classes.0"),
+        (put("data", "classes", value=["x" * 101]), "data.classes.0"),
+        (put("data", "classes", value=["x"] * (checkpoint.MAX_CLASSES + 1)), "data.classes"),
+        (put("data", "train_count", value=-1), "data.train_count"),
+        (put("data", "path", value="/etc/passwd"), "data.path"),
+        (put("components", value={}), "components"),
+        (put("components", value=[]), "components"),
+        (put("components", ENCODER, value=None), "components.0"),
+        (put("components", ENCODER, "kind", value="wizard"), "components.0.kind"),
+        (put("config", "distortion", value=[]), "config.distortion"),
+        (put("config", "distortion", value=[3]), "config.distortion.0"),
+        (put("config", "distortion", value="mse+"), "config.distortion"),
+        (put("config", "distortion", 0, "weight", value=0), "config.distortion.0.weight"),
+        (put("config", "distortion", 0, "weight", value="Infinity"), "config.distortion.0.weight"),
+        (put("config", "conditional", value="perhaps"), "config.conditional"),
+        (put("config", "label_dropout", value=2), "config.label_dropout"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_hostile_values_of_format_2_are_refused_by_their_place(saved: Path, edit: Edit, place: str) -> None:
+    assert f"invalid metadata: {place}" in refusal_of(forge(saved, metadata=edit))
+
+
+def _twice(record: Any) -> None:
+    record["components"].append(record["components"][ENCODER])
+
+
+def _in_another_order(record: Any) -> None:
+    record["components"].reverse()
+
+
+def _two_distortions(record: Any) -> None:
+    record["config"]["distortion"] *= 2
+
+
+@pytest.mark.parametrize("edit", [_twice, _in_another_order, _two_distortions])
+def test_components_that_are_not_those_of_the_config_are_refused(saved: Path, edit: Edit) -> None:
+    kinds = "components must be those of its config: encoder, decoder, objective, distortion, "
+    assert kinds in refusal_of(forge(saved, metadata=edit))
+
+
+def test_a_class_that_the_weights_know_nothing_of_is_refused(saved: Path) -> None:
+    assert "must be " in refusal_of(forge(saved, metadata=put("config", "conditional", value=True)))
+
+
+def test_one_class_does_not_fit_a_conditional_model(saved: Path) -> None:
+    forge(saved, metadata=put("config", "conditional", value=True))
+    forge(saved, metadata=put("data", "classes", value=["a"]))
+    assert "does not fit its own config: --conditional needs" in refusal_of(saved)
+
+
+def test_the_distortion_of_a_checkpoint_decides_what_is_an_image(saved: Path, images: Tensor) -> None:
+    """With another distortion the same weights give other images: so it is in the file."""
+
+    def of_logits(record: Any) -> None:
+        record["config"]["distortion"][0]["name"] = record["components"][3]["name"] = "bernoulli"
+
+    plain = zoo.load(saved).reconstruct(images)
+    torch.testing.assert_close(zoo.load(forge(saved, metadata=of_logits)).reconstruct(images), plain.sigmoid())
+
+
+@pytest.mark.parametrize(
     "edit",
     [
         put("versions", value={str(number): "1" for number in range(checkpoint.MAX_VALUES)}),

@@ -109,8 +109,15 @@ def test_all_that_version_1_says_is_kept(path: Path) -> None:
     assert {name: new["config"][name] for name in old["config"]} == old["config"]
     components = {record.pop("kind"): record for record in new["components"]}
     assert {kind: components[kind] for kind in old["components"]} == old["components"]
+    assert metadata.history == old.get("history") is None
+
+
+def test_the_rows_of_version_1s_history_are_kept() -> None:
+    rows = [{"epoch": epoch, "train_loss": 0.5, "val_loss": 0.6, "lr": 0.01} for epoch in (1, 2)]
+    record = upgrade(record_of(OF_FORMAT_1[0]) | {"history": rows})
+    metadata = checkpoint.Metadata.model_validate_json(json.dumps(record))
     assert metadata.history is not None
-    assert [epoch.row for epoch in metadata.history] == old["history"]
+    assert [epoch.row for epoch in metadata.history] == rows
 
 
 @by_file_of_format_1
@@ -135,8 +142,7 @@ def test_a_record_of_the_current_version_is_left_as_it_is(path: Path) -> None:
 def test_a_damaged_record_of_version_1_is_upgraded_without_an_exception(name: str, damage: object) -> None:
     record = record_of(OF_FORMAT_1[0])
     upgrade(record | {name: damage})
-    del record[name]
-    upgrade(record)
+    upgrade({key: value for key, value in record.items() if key != name})
 
 
 # Version 2

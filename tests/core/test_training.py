@@ -204,6 +204,46 @@ def test_warmup_multiplies_the_cosine(train):
     assert rates[1] == pytest.approx(0.01 * 0.5, rel=0.05)
 
 
+def test_multi_step_lowers_the_learning_rate_after_its_milestones(train):
+    settings = {"scheduler": "multi-step", "factor": 0.5, "lr": 0.004}
+    assert lr(train(epochs=4, milestones="1,3", **settings)) == [0.002, 0.002, 0.001, 0.001]
+    assert lr(train(epochs=2, **settings)) == [0.004, 0.004]
+
+
+def test_a_milestone_leaves_the_epoch_before_it_as_it_is(train):
+    plain = weights(train(epochs=1, scheduler="none", lr=0.004))
+    stepped = weights(train(epochs=1, scheduler="multi-step", milestones="1", lr=0.004))
+    assert all(torch.equal(weight, stepped[name]) for name, weight in plain.items())
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_every_optimizer_lowers_the_loss(train, optimizer):
+    run = train(epochs=4, optimizer=optimizer, lr=0.3 if optimizer == "sgd" else 0.01)
+    assert run.history[-1]["val_loss"] < 0.9 * run.history[0]["val_loss"]
+
+
+@pytest.mark.parametrize("distortion", ["mse", "l1", "bernoulli", "bernoulli+0.5*l1"])
+@pytest.mark.parametrize("objective", ["ae", "vae"])
+def test_every_distortion_trains(train, distortion, objective):
+    run = train(distortion=distortion, objective=objective, epochs=1)
+    images = run.load().reconstruct(torch.rand(2, 1, 16, 16))
+    assert images.shape == (2, 1, 16, 16)
+    assert "bernoulli" not in distortion or 0 <= float(images.min()) <= float(images.max()) <= 1
+
+
+def test_a_conditional_model_uses_the_class(train):
+    """The label is the blob's quadrant: with it, one latent number says more than without."""
+    settings = {"latent_dim": 1, "epochs": 8}
+    told = train(conditional=True, label_dropout=0, **settings)
+    untold = train(**settings)
+    assert told.history[-1]["val_loss"] < 0.9 * untold.history[-1]["val_loss"]
+    model = told.load()
+    assert model.classes == ("0", "1", "2", "3")
+    latents = torch.zeros(4, 1)
+    images = model.decode(latents, torch.arange(4))
+    assert len({tuple(image.flatten().tolist()) for image in images}) == 4
+
+
 def test_plateau_halves_the_learning_rate_when_validation_stalls(train):
     rates = lr(train(scheduler="plateau", epochs=6, lr=4e-8))
     assert rates[0] == 4e-8

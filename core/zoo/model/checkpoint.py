@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
@@ -46,13 +46,16 @@ from zoo.model.upgrades import upgrade
 
 FORMAT_VERSION = 2
 MAX_HISTORY = 10_000  # Number of epochs; a row takes about 120 bytes of the header.
-MAX_HISTORY_VALUES = 80_000  # Number of losses in all rows; each takes about 40 bytes of the header.
+MAX_HISTORY_VALUES = 80_000  # Number of losses in all rows.
+MAX_HISTORY_BYTES = 3 * 2**20  # The history may take this much of the header, which has 4 MiB.
 MAX_LOSSES = 90  # Number of losses in a row.
 MAX_ROW_VALUES = 100  # A row with more values is refused before pydantic lists an error for each.
 MAX_CLASSES = 10_000
 MAX_VALUES = 10_000 + MAX_CLASSES  # A record with more values beside its history is refused.
 KIND = tensor_file.CHECKPOINT
 MAX_BYTES_BESIDE_WEIGHTS = 32 * 2**20  # A model may allocate this much that its checkpoint does not hold.
+
+T = TypeVar("T")
 
 ShortText = Annotated[str, Field(min_length=1, max_length=100)]
 Side = Annotated[int, Field(ge=1, le=65_536)]
@@ -314,10 +317,18 @@ def history_of(rows: Sequence[Mapping[str, float]]) -> tuple[EpochRecord, ...]:
 
     Of very many rows every n-th is kept, the last one included; of very many columns the first ones.
     """
-    records = [_epoch_record(row) for row in rows]
-    most = max(1, min(MAX_HISTORY, MAX_HISTORY_VALUES // max((len(r.losses) for r in records), default=1)))
-    step = max(1, math.ceil(len(records) / most))
-    return tuple(records[(len(records) - 1) % step :: step])
+    records = [_epoch_record(row) for row in _thinned(rows, MAX_HISTORY)]
+    values = max([1, *(len(record.losses) for record in records)])
+    size = max(
+        (len(json.dumps(record.model_dump_json())) for record in records), default=1
+    )  # escaped, as in the header
+    return tuple(_thinned(records, min(MAX_HISTORY_VALUES // values, MAX_HISTORY_BYTES // size)))
+
+
+def _thinned(rows: Sequence[T], most: int) -> Sequence[T]:
+    """Return every n-th row, the last one included, so that at most so many are left."""
+    step = max(1, math.ceil(len(rows) / most))
+    return rows[(len(rows) - 1) % step :: step] if rows else rows
 
 
 def _epoch_record(row: Mapping[str, float]) -> EpochRecord:
