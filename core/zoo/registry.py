@@ -124,7 +124,7 @@ class Component(Offer[ComponentSpec]):
 
     @property
     def option_prefix(self) -> str:
-        """What stands before an option's name in `--set`: the kind; `distortion.NAME`, because a run may have several."""
+        """What precedes an option's name in `--set`: the kind, or `distortion.NAME`, because a run may have several."""
         return f"{self.kind}.{self.name}" if self.kind == "distortion" else self.kind
 
     def load(self) -> Any:

@@ -31,9 +31,7 @@ def listing_is_light(subject: Subject) -> None:
         raise Failed(f"importing {module} imports {', '.join(sorted(heavy))}", "none of it before a component is built")
 
 
-@check(
-    *_ALL, cause="a misspelt name in the spec's target, or a package that the plugin's own dependencies do not list"
-)
+@check(*_ALL, cause="a misspelt name in the spec's target, or a package that the plugin's own dependencies do not list")
 def target_resolves(subject: Subject) -> None:
     """The target that the spec names can be imported, and called."""
     if subject.unresolved:
