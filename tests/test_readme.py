@@ -15,6 +15,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 QUOTED = dict(re.findall(r"<!-- output: (.+?) -->\n```\n(.*?)```", README, re.DOTALL))
 CODE = re.findall(r"```(?:python|toml)\n(.*?)```", README, re.DOTALL)
 TRAIN = "zoo train --encoder mlp --dataset mnist"
+COMPOSED = re.findall(
+    r"^    (zoo train .*)$", re.search(r"## A model is composed\n(.*?)```", README, re.DOTALL)[1], re.MULTILINE
+)
 
 
 def test_the_two_commands_stand_at_the_top_and_in_ci():
@@ -51,6 +54,14 @@ def test_the_python_examples_run(tmp_path, zoo_environment, code):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize("command", COMPOSED)
+def test_a_composed_model_trains(run_zoo, command):
+    quick = command.replace("--dataset mnist", "--dataset tiny")
+    result = run_zoo(*quick.split()[1:], "--epochs", 1)
+    assert result.status == 0, result.stderr
+    assert "test  mse" in result.stdout
+
+
 def test_its_images_are_reconstructed(run_zoo, tmp_path):
     (command,) = re.findall(r"^    (zoo reconstruct .*)$", README, re.MULTILINE)
     for name in ("my.png", "other.jpg"):
@@ -63,7 +74,7 @@ def test_the_example_encoder_trains(run_zoo, tmp_path):
     (tmp_path / "zoo_patch").mkdir()
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    write_distribution(tmp_path, "zoo-patch", {"patch": "zoo_patch.plugin"}, requires=("autoencoder-zoo>=0.1",))
+    write_distribution(tmp_path, "zoo-patch", {"patch": "zoo_patch.plugin"}, requires=("autoencoder-zoo>=0.2,<0.3",))
     command = re.search(r"`(zoo train --encoder patch [^`]*)`", README)[1]
     result = run_zoo(
         *command.split()[1:], "--epochs", 1, "--set", "encoder.width=8", environment={"PYTHONPATH": str(tmp_path)}

@@ -89,13 +89,9 @@ def _show_component(component: Component, as_json: bool) -> None:
         return
     _print_facts(facts)
     click.echo("options" if options else "no options")
+    prefix = component.option_prefix
     rows = [
-        [
-            f"--set {component.option_prefix}.{option}=…",
-            describe(schema),
-            _default(schema),
-            schema.get("description", ""),
-        ]
+        [f"--set {prefix}.{option}=…", describe(schema), _default(schema), schema.get("description", "")]
         for option, schema in options.items()
     ]
     if rows:

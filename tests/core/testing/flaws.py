@@ -60,7 +60,7 @@ CORRECT: dict[Kind, tuple[str, ...]] = {
     "objective": ("Gaussian", "Codebook", "Adversarial", "Discrepancy", "Supervised", "Annealed"),
     "distortion": ("Squares", "Logits", "Normal", "PatchJudge", "Perceptual"),
     "dataset": ("noise",),
-    "metric": ("SquaredError", "Spread"),
+    "metric": ("MeanSquare", "Spread"),
 }
 
 
@@ -386,7 +386,7 @@ def noise(split: str) -> TensorDataset:
 METRIC = {"digits": 3, "better": "lower"}
 
 
-class SquaredError(Metric):
+class MeanSquare(Metric):
     full_state_update = False
 
     def __init__(self, image_shape: tuple[int, int, int]) -> None:
@@ -1195,7 +1195,7 @@ def numbered(split: str) -> TensorDataset:
 
 # Metrics
 
-FLAWS["perfect_is_best"] = Flaw("metric", "SquaredError", {"better": "higher"})
+FLAWS["perfect_is_best"] = Flaw("metric", "MeanSquare", {"better": "higher"})
 
 
 @breaks("is_metric", "metric")
@@ -1208,44 +1208,44 @@ class WithoutCompute:
 
 
 @also_breaks("is_metric", "metric")
-class RefusesAllShapes(SquaredError):
+class RefusesAllShapes(MeanSquare):
     def __init__(self, image_shape: tuple[int, int, int]) -> None:
         raise ValueError("it takes no images")
 
 
 @breaks("update_takes_needs", "metric")
-class WithLabels(SquaredError):
+class WithLabels(MeanSquare):
     def update(self, images: Tensor, reconstructions: Tensor, labels: Tensor | None = None) -> None:
         super().update(images, reconstructions)
 
 
 @also_breaks("update_takes_needs", "metric")
-class NamedAsInTorchmetrics(SquaredError):
+class NamedAsInTorchmetrics(MeanSquare):
     def update(self, preds: Tensor, target: Tensor) -> None:
         super().update(preds, target)
 
 
 @breaks("one_finite_number", "metric")
-class NumberPerChannel(SquaredError):
+class NumberPerChannel(MeanSquare):
     def compute(self) -> Tensor:
         return super().compute().repeat(2)
 
 
 @also_breaks("one_finite_number", "metric")
-class LogarithmOfNegative(SquaredError):
+class LogarithmOfNegative(MeanSquare):
     def compute(self) -> Tensor:
         return (-super().compute()).log()
 
 
 @breaks("batches_add_up", "metric")
-class MeanOfMeans(SquaredError):
+class MeanOfMeans(MeanSquare):
     def update(self, images: Tensor, reconstructions: Tensor) -> None:
         self.total += (images - reconstructions).square().mean()
         self.count += 1
 
 
 @breaks("states_merge", "metric")
-class CountedAside(SquaredError):
+class CountedAside(MeanSquare):
     def __init__(self, image_shape: tuple[int, int, int]) -> None:
         super().__init__(image_shape)
         self.images = 0
@@ -1259,7 +1259,7 @@ class CountedAside(SquaredError):
 
 
 @breaks("fields_unchanged", "metric")
-class ClampingInPlace(SquaredError):
+class ClampingInPlace(MeanSquare):
     def update(self, images: Tensor, reconstructions: Tensor) -> None:
         super().update(images, reconstructions.clamp_(0, 1))
 
