@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 from tests.benchmarks.measure import ROUNDS, Elsewhere, Figure, Row, interleaved, quiet
 from tests.benchmarks.peers import TRAINING_IMAGES
 
@@ -25,7 +26,11 @@ def at_64(stack: ExitStack) -> Iterator[Row]:
     directory = stack.enter_context(tempfile.TemporaryDirectory())
     for split in ("train", "test"):
         mnist(split, root=directory)  # for torchvision, which wants all four files
-    ours, compiled, by_default = ThroughZoo(batch_size=64), ThroughZoo(batch_size=64, compile=True), ThroughZoo()
+    ours, compiled, by_default = (
+        ThroughZoo(batch_size=64),
+        ThroughZoo(batch_size=64, compile=True),
+        ThroughZoo(threads=None),
+    )
     figures = interleaved({
         "ours": ours,
         "compiled": compiled,
@@ -85,7 +90,9 @@ class ThroughZoo:
     """
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = {"encoder": "mlp", "dataset": "mnist", "accelerator": "cpu", "epochs": 2} | settings
+        threads = torch.get_num_threads()  # as many as the other means have
+        base = {"encoder": "mlp", "dataset": "mnist", "accelerator": "cpu", "epochs": 2, "threads": threads}
+        self.settings = base | settings
         self._steps: list[float] = []
 
     def __call__(self) -> float:
