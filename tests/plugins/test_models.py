@@ -58,7 +58,7 @@ def test_its_checkpoint_holds_the_history_of_its_training(model: PretrainedModel
     metadata = checkpoint.read(model.name).metadata
     assert metadata.history is not None
     assert [row.epoch for row in metadata.history] == list(range(1, metadata.config.epochs + 1))
-    assert min(metadata.history, key=lambda row: row.val_loss).epoch == metadata.epoch
+    assert min(metadata.history, key=lambda row: row.losses["val_loss"]).epoch == metadata.epoch
 
 
 @each_model

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
     LinearLR,
     LRScheduler,
-    MultiStepLR,
+    MultiplicativeLR,
     OneCycleLR,
     ReduceLROnPlateau,
 )
@@ -253,7 +253,8 @@ def _schedules(optimizer: torch.optim.Optimizer, config: RunConfig, steps: int) 
         schedules.append(CosineAnnealingLR(optimizer, steps))
     if config.scheduler == "multi-step":
         milestones = [epoch * steps // config.epochs for epoch in config.milestones]
-        schedules.append(MultiStepLR(optimizer, milestones, gamma=config.factor))
+        # As MultiStepLR, whose state is a Counter, which a resume state cannot hold.
+        schedules.append(MultiplicativeLR(optimizer, lambda step: config.factor ** milestones.count(step)))
     if config.scheduler == "plateau":
         schedules.append(ReduceLROnPlateau(optimizer, factor=0.5, patience=2))
     return schedules
