@@ -50,6 +50,7 @@ def plain(*values):
         ("zoo list enc", ["encoder"]),
         ("zoo check zoo-t", ["zoo-tiny"]),
         ("zoo check vae", ["vae"]),
+        ("zoo check psn", ["psnr"]),
         ("zoo ru", ["runs"]),
     ],
 )

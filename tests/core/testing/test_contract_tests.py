@@ -94,6 +94,25 @@ class Raising(Objective):
         raise RuntimeError("no such kernel")
 """
 
+SCALED_PLUGIN = """
+from zoo import DistortionSpec, hookimpl
+
+@hookimpl
+def zoo_distortions():
+    yield DistortionSpec(name="scaled", target="zoo_scaled_distortion:Scaled", summary="Squared error, scaled")
+"""
+SCALED = """
+from zoo import Distortion
+
+class Scaled(Distortion):
+    def __init__(self, image_shape, *, scale: float = 1.0):  # the one flaw: options_documented
+        super().__init__(image_shape)
+        self.scale = scale
+
+    def pixels(self, output, images):
+        return self.scale * (output - images).square()
+"""
+
 TEST_FILES = {
     "tiny": "'zoo-tiny'",
     "options": "'zoo-tiny', options={'tiny': {'broken': True}}",
@@ -116,9 +135,9 @@ TEST_FILES = {
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """Install zoo-patch and zoo-pair, each of which has one flaw, and zoo-raising."""
+    """Install zoo-patch and zoo-pair, each of which has one flaw, zoo-raising and zoo-scaled."""
     folder = tmp_path_factory.mktemp("site")
-    for name in ("patch", "pair", "raising"):
+    for name in ("patch", "pair", "raising", "scaled"):
         write_distribution(folder, f"zoo-{name}", {name: f"zoo_{name}"})
     (folder / "zoo_patch.py").write_text(PLUGIN)
     (folder / "zoo_patch_objective.py").write_text(OBJECTIVE)
@@ -126,6 +145,8 @@ def site(tmp_path_factory):
     (folder / "zoo_pair_targets.py").write_text(PAIR)
     (folder / "zoo_raising.py").write_text(RAISING_PLUGIN)
     (folder / "zoo_raising_objective.py").write_text(RAISING)
+    (folder / "zoo_scaled.py").write_text(SCALED_PLUGIN)
+    (folder / "zoo_scaled_distortion.py").write_text(SCALED)
     return folder
 
 
@@ -312,6 +333,12 @@ def test_zoo_check_gives_options_to_the_components_of_their_kind(zoo_check):
     )
     assert "split 'train' cannot be read: nowhere is no folder; allowed: files that can be read" in without.stdout
     assert (without.status, with_folder.status) == (1, 0)
+
+
+def test_zoo_check_gives_options_to_a_distortion_by_its_name(zoo_check):
+    result = zoo_check("zoo-scaled", "--only", "options_documented", "--set", "distortion.scaled.scale=2")
+    again = "again: zoo check zoo-scaled:scaled --only options_documented --set distortion.scaled.scale=2"
+    assert again in [line.strip() for line in result.stdout.splitlines()]
 
 
 def test_zoo_check_gives_json(zoo_check):
