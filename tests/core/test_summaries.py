@@ -48,8 +48,8 @@ def test_a_table_of_runs_has_a_line_for_each_by_number(run_zoo, runs):
     assert (result.status, result.stderr) == (0, "")
     heading, first, second = cells(result.stdout)
     assert heading == ["run", "components", "settings that differ", "test", "state", "age"]
-    assert first[:3] == ["runs/run-2", "mlp mlp ae tiny", "lr=0.003"]
-    assert second[:3] == ["runs/run-10", "mlp mlp vae tiny", "lr=0.01"]
+    assert first[:3] == ["runs/run-2", "mlp mlp ae mse tiny", "lr=0.003"]
+    assert second[:3] == ["runs/run-10", "mlp mlp vae mse tiny", "lr=0.01"]
     assert first[-2] == second[-2] == "finished"
 
 

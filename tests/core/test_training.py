@@ -291,7 +291,8 @@ def test_a_compiled_step_trains_like_a_plain_one(train, tmp_path, capsys):
     plain = train()
     compiled = zoo.train(output=tmp_path / "compiled", compile=True, **SETTINGS)
     assert compiled.history[-1]["train_loss"] == pytest.approx(plain.history[-1]["train_loss"], rel=1e-4)
-    told, *epochs = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    told, *epochs = [line for line in lines if " % " not in line]  # on a slow machine there is progress between
     assert re.fullmatch(r"compiled in \d+\.\d s", told)
     assert [line.split()[0] for line in epochs[: len(compiled.history)]] == ["epoch"] * len(compiled.history)
 
@@ -301,10 +302,15 @@ def test_where_no_compiler_works_one_line_says_what_to_install(train, monkeypatc
     import torch._inductor.config
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+<<<<<<< HEAD
     expected = pytest.raises(
         zoo.MissingDependencyError,
         match=r"^--compile needs a C\+\+ compiler: apt install g\+\+, or train without --compile\.$",
     )
+=======
+    message = r"^--compile needs a C\+\+ compiler: apt install g\+\+, or train without --compile\.$"
+    expected = pytest.raises(zoo.MissingDependencyError, match=message)
+>>>>>>> hb
     with torch._inductor.config.patch("cpp.cxx", (None, str(tmp_path / "no-compiler"))), expected:
         train(compile=True, accumulate=accumulate)
 

@@ -180,7 +180,7 @@ def _changed(settings: Mapping[str, Any]) -> dict[str, Any]:
     from zoo.config import RunConfig
 
     defaults = {
-        name: field.get_default()
+        name: list(field.default) if isinstance(field.default, tuple) else field.get_default()  # as in JSON
         for name, field in RunConfig.model_fields.items()
         if name not in KINDS and not field.is_required()
     }
