@@ -275,12 +275,12 @@ def test_a_newer_format_asks_for_an_upgrade(tmp_path):
 
 
 def test_a_state_fits_the_module_that_it_was_kept_of(kept, module):
-    resume_state.require_fit(resume_state.read(kept)[1], module)
+    resume_state.require_fit(resume_state.read(kept)[1], module, [list(module.parameters())])
 
 
 def test_a_state_of_a_module_with_a_weight_that_was_never_used_fits(content, module):
     del content["optimizer_states"][0]["state"][0]
-    resume_state.require_fit(content, module)
+    resume_state.require_fit(content, module, [list(module.parameters())])
 
 
 EDITS = {
@@ -310,7 +310,7 @@ def test_a_state_that_is_not_the_modules_is_refused(edit, content, module):
     content["state_dict"] = dict(content["state_dict"])
     edit(content)
     with pytest.raises(CheckpointError, match=r"^The resume state does not fit the model \(.*\): has a component"):
-        resume_state.require_fit(content, module)
+        resume_state.require_fit(content, module, [list(module.parameters())])
 
 
 # The directory

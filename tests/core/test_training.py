@@ -302,15 +302,8 @@ def test_where_no_compiler_works_one_line_says_what_to_install(train, monkeypatc
     import torch._inductor.config
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-<<<<<<< HEAD
-    expected = pytest.raises(
-        zoo.MissingDependencyError,
-        match=r"^--compile needs a C\+\+ compiler: apt install g\+\+, or train without --compile\.$",
-    )
-=======
     message = r"^--compile needs a C\+\+ compiler: apt install g\+\+, or train without --compile\.$"
     expected = pytest.raises(zoo.MissingDependencyError, match=message)
->>>>>>> hb
     with torch._inductor.config.patch("cpp.cxx", (None, str(tmp_path / "no-compiler"))), expected:
         train(compile=True, accumulate=accumulate)
 

@@ -177,13 +177,14 @@ def _show_checkpoint(
 
 def _changed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that are not the defaults; components are shown with all of their options."""
-    from zoo.config import RunConfig
+    from zoo.config import RunConfig, default_lr
 
-    defaults = {
+    defaults: dict[str, Any] = {
         name: list(field.default) if isinstance(field.default, tuple) else field.get_default()  # as in JSON
         for name, field in RunConfig.model_fields.items()
         if name not in KINDS and not field.is_required()
     }
+    defaults["lr"] = default_lr(settings.get("scheduler", defaults["scheduler"]))
     return {name: settings[name] for name, value in defaults.items() if name in settings and settings[name] != value}
 
 

@@ -199,8 +199,9 @@ def load_split(component: Component, options: Mapping[str, Any], split: str) -> 
         raise PluginError(f"{where}, cannot be read: {described(cause or error)}.") from error
     count = spec.splits[split] if spec.splits else None
     images, labels = tensors_of(source, where, count, spec.image_shape, len(spec.factors))
-    if spec.classes and int(labels.max()) >= len(spec.classes):
-        raise PluginError(f"{where}, has the label {int(labels.max())}, but only {len(spec.classes)} classes.")
+    if spec.classes and not 0 <= int(labels.min()) <= int(labels.max()) < len(spec.classes):
+        found = f"{int(labels.min())} to {int(labels.max())}"
+        raise PluginError(f"{where}, has labels {found}, expected 0 to {len(spec.classes) - 1}: one for each class.")
     return ImageDataset(images, labels)
 
 
@@ -215,7 +216,8 @@ def facts_of(component: Component, dataset: ImageDataset, train_count: int) -> D
     spec = component.spec
     assert isinstance(spec, DatasetSpec)
     _, channels, height, width = dataset.images.shape
-    count = 0 if spec.factors else int(dataset.labels.max()) + 1
+    unnamed = spec.factors or int(dataset.labels.min()) < 0  # a stand-in for a missing label is no class
+    count = 0 if unnamed else int(dataset.labels.max()) + 1
     classes = spec.classes or (tuple(map(str, range(count))) if 1 < count <= MAX_CLASSES else ())
     return DataFacts((channels, height, width), classes, train_count)
 
