@@ -193,18 +193,24 @@ def test_info_shows_what_a_model_was_composed_from(run_zoo):
         ["encoder", "mlp", '{"hidden": [64]}'],
         ["decoder", "mlp", '{"hidden": [64]}'],
         ["objective", "ae", "{}"],
+        ["distortion", "mse", "{}"],
         ["dataset", "mnist", '{"root": null}'],
     ]
+
+
+def test_info_shows_no_setting_of_a_model_that_was_left_at_its_default(run_zoo):
+    assert "all settings are the defaults\n" in run_zoo("info", "model", "mnist-mlp").stdout
 
 
 def test_info_as_json_holds_a_models_facts(run_zoo):
     facts = json.loads(run_zoo("info", "model", "mnist-mlp", "--json").stdout)
     assert facts["test_metrics"].keys() == {"mse", "psnr", "ssim"}
     assert facts["weights"] == {"encoder": 50435, "decoder": 51216}
-    assert facts["components"]["encoder"] == {
+    assert facts["components"][0] == {
+        "kind": "encoder",
         "name": "mlp",
         "distribution": "autoencoder-zoo",
-        "version": facts["version"],
+        "version": "0.1.0",  # which trained it
         "options": {"hidden": [64]},
     }
 
@@ -260,7 +266,8 @@ def test_a_listing_says_nothing_on_stderr(run_zoo, arguments):
     [
         (
             ["list", "modle"],
-            "No kind 'modle'. Did you mean 'model'? The kinds: encoder, decoder, objective, dataset, model.",
+            "No kind 'modle'. Did you mean 'model'? The kinds: encoder, decoder, objective, distortion, dataset, "
+            "metric, model.",
         ),
         (["list", "classes"], "No kind 'classes'."),
         (["list", "--nonsense"], "--nonsense"),

@@ -179,11 +179,16 @@ def _changed(settings: Mapping[str, Any]) -> dict[str, Any]:
     from zoo.config import RunConfig
 
     defaults = {
-        name: field.get_default()
+        name: _as_json(field.get_default())
         for name, field in RunConfig.model_fields.items()
         if name not in KINDS and not field.is_required()
     }
     return {name: settings[name] for name, value in defaults.items() if name in settings and settings[name] != value}
+
+
+def _as_json(value: Any) -> Any:
+    """Return a setting as a config.json holds it: a tuple becomes a list."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _print_settings(changed: Mapping[str, Any]) -> None:
