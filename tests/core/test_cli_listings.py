@@ -199,6 +199,10 @@ def test_info_shows_what_a_model_was_composed_from(run_zoo):
     ]
 
 
+def test_info_shows_no_setting_of_a_model_that_was_left_at_its_default(run_zoo):
+    assert "all settings are the defaults\n" in run_zoo("info", "model", "mnist-mlp").stdout
+
+
 def test_info_as_json_holds_a_models_facts(run_zoo):
     facts = json.loads(run_zoo("info", "model", "mnist-mlp", "--json").stdout)
     assert facts["test_metrics"].keys() == {"mse", "psnr", "ssim"}
@@ -264,7 +268,8 @@ def test_a_listing_says_nothing_on_stderr(run_zoo, arguments):
     [
         (
             ["list", "modle"],
-            f"No kind 'modle'. Did you mean 'model'? The kinds: {', '.join(KINDS)}, model.",
+            "No kind 'modle'. Did you mean 'model'? The kinds: encoder, decoder, objective, distortion, dataset, "
+            "metric, model.",
         ),
         (["list", "classes"], "No kind 'classes'."),
         (["list", "--nonsense"], "--nonsense"),
