@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zoo.contract.registry import installed
+from zoo.contract.registry import Component, installed
+from zoo.contract.signatures import owned
 from zoo.contract.specs import MetricSpec
 from zoo.data.splits import EVALUATION_BATCH_SIZE, ImageDataset, load_split, to_float
 from zoo.defaults import float32_on_cpu
-from zoo.errors import IncompatibleError
+from zoo.errors import IncompatibleError, printable
 from zoo.model import checkpoint
 from zoo.model.autoencoder import Autoencoder
+
+_log = logging.getLogger("zoo")
 
 
 @dataclass(frozen=True)
@@ -72,36 +76,42 @@ def held_out_images(
 def metrics_of(autoencoder: Autoencoder, dataset: ImageDataset) -> dict[str, float]:
     """Return the values of the default metrics by name, for the deterministic reconstructions of a dataset.
 
-    A conditional model is told the labels. A metric that cannot judge images of this shape is left out.
-
-    Raises:
-        PluginError: A metric cannot be imported or built.
+    A conditional model is told the labels. A metric that cannot judge images of this shape is left out,
+    and so is one that fails, with a warning: a trained model must not be lost to it.
     """
     import zoo.evaluation.matplotlib_import  # noqa: F401 - torchmetrics imports matplotlib
 
     device = next(autoencoder.parameters()).device
-    metrics = _metrics(autoencoder, device)
-    with torch.inference_mode():
-        for images, labels in zip(
-            torch.split(dataset.images, EVALUATION_BATCH_SIZE),
-            torch.split(dataset.labels, EVALUATION_BATCH_SIZE),
-            strict=True,
-        ):
-            fields = _fields(autoencoder, to_float(images.to(device)), labels.to(device))
-            for spec, metric in metrics:
-                metric.update(**{name: fields[name] for name in spec.needs})
-    return {spec.name: float(metric.compute()) for spec, metric in metrics}
-
-
-def _metrics(autoencoder: Autoencoder, device: torch.device) -> list[tuple[MetricSpec, Any]]:
-    metrics = []
+    metrics: dict[Component, Any] = {}
     for component in installed().components("metric"):
-        assert isinstance(component.spec, MetricSpec)
         if component.spec.default:
-            with contextlib.suppress(IncompatibleError):
+            with _left_out_if_it_fails(component, metrics), contextlib.suppress(IncompatibleError):
                 metric = component.build(autoencoder.image_shape)
-                metrics.append((component.spec, metric.to(device) if isinstance(metric, nn.Module) else metric))
-    return metrics
+                metrics[component] = metric.to(device) if isinstance(metric, nn.Module) else metric
+    with torch.inference_mode():
+        for start in range(0, len(dataset), EVALUATION_BATCH_SIZE):
+            batch = slice(start, start + EVALUATION_BATCH_SIZE)
+            images, labels = to_float(dataset.images[batch].to(device)), dataset.labels[batch].to(device)
+            fields = _fields(autoencoder, images, labels)
+            for component, metric in list(metrics.items()):
+                assert isinstance(component.spec, MetricSpec)
+                with _left_out_if_it_fails(component, metrics):
+                    metric.update(**{name: fields[name] for name in component.spec.needs})
+    values = {}
+    for component, metric in list(metrics.items()):
+        with _left_out_if_it_fails(component, metrics):
+            values[component.name] = float(metric.compute())
+    return values
+
+
+@contextlib.contextmanager
+def _left_out_if_it_fails(component: Component, metrics: dict[Component, Any]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        metrics.pop(component, None)
+        why = printable(" ".join(f"{type(error).__name__}: {error}".split()))
+        _log.warning("zoo: %s is left out: %s", owned(component), why)
 
 
 def _fields(autoencoder: Autoencoder, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
