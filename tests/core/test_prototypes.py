@@ -180,6 +180,13 @@ def test_a_moving_average_leaves_a_frozen_backbone_as_it_is(train: Callable[...,
     assert all(torch.equal(kept[name], value) for name, value in untrained.encoder.backbone.state_dict().items())
 
 
+def test_a_checkpoint_that_asks_for_a_giant_part_that_only_training_needs_is_refused(train: Callable[..., Run]) -> None:
+    opened = zoo.model.checkpoint.read(train(**PROTOTYPES["perceptual"], epochs=1).checkpoint)
+    opened.metadata.config.distortion[1].options["width"] = 2**40
+    with pytest.raises(zoo.CheckpointError, match=r"asks for \d+ bytes that only training needs\.$"):
+        opened.build()
+
+
 def test_an_adversary_that_asks_for_contiguous_maps_trains(train: Callable[..., Run]) -> None:
     distortion = [{"name": "mse"}, {"name": "patch-gan", "options": {"views": True}}]
     run = train(encoder=CONV["encoder"], dataset="tiny-colour", distortion=distortion, epochs=1)

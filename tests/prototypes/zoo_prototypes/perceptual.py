@@ -9,13 +9,18 @@ from zoo import Batch, Distortion, Parts
 
 
 class Perceptual(Distortion):
-    """The squared distance between the maps of a frozen convolution, whose weights a new training draws."""
+    """The squared distance between the maps of a frozen convolution, whose weights a new training draws.
+
+    Args:
+        image_shape: `(C, H, W)`.
+        width: Number of maps.
+    """
 
     training_only: ClassVar[tuple[str, ...]] = ("network",)
 
-    def __init__(self, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], *, width: int = 4) -> None:
         super().__init__(image_shape)
-        self.network = nn.Sequential(nn.Conv2d(image_shape[0], 4, 3, stride=2), nn.ReLU()).requires_grad_(False)
+        self.network = nn.Sequential(nn.Conv2d(image_shape[0], width, 3, stride=2), nn.ReLU()).requires_grad_(False)
 
     def start(self, batch: Batch, parts: Parts) -> None:
         for weight in self.network.parameters():
