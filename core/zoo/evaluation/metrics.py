@@ -72,7 +72,7 @@ def held_out_images(
 def metrics_of(autoencoder: Autoencoder, dataset: ImageDataset) -> dict[str, float]:
     """Return the values of the default metrics by name, for the deterministic reconstructions of a dataset.
 
-    A conditional model is told the labels that it knows. A metric that cannot judge images of this shape is left out.
+    A conditional model is told the labels. A metric that cannot judge images of this shape is left out.
 
     Raises:
         PluginError: A metric cannot be imported or built.
@@ -106,7 +106,7 @@ def _metrics(autoencoder: Autoencoder, device: torch.device) -> list[tuple[Metri
 
 def _fields(autoencoder: Autoencoder, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     latents = autoencoder.encode(images)
-    reconstructions = autoencoder.decode(latents, autoencoder.labels_told(labels))
+    reconstructions = autoencoder.decode(latents, autoencoder.labels_told(labels) if autoencoder.classes else None)
     return {
         "images": images,
         "reconstructions": reconstructions.contiguous(),  # torchmetrics asks for it
