@@ -133,7 +133,10 @@ class RunConfig(_Frozen):
         f"By default {ONE_CYCLE_LR} with one-cycle, {OTHER_LR} with the other schedulers."
     )
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="Optimizer.")
-    betas: Betas = Field((0.9, 0.999), description="Adam's betas; the first is the momentum of sgd.")
+    betas: Betas = Field(
+        (0.9, 0.999),
+        description="Adam's betas; the first is the momentum of sgd, which one-cycle moves between 0.85 and 0.95.",
+    )
     weight_decay: Annotated[float, Field(ge=0, le=1e3)] = Field(0.0, description="Weight decay.")
     scheduler: Literal["none", "one-cycle", "cosine", "plateau", "multi-step"] = Field(
         "one-cycle", description="Learning-rate schedule."
@@ -242,7 +245,7 @@ def resolve(settings: Mapping[str, Any], registry: Registry | None = None) -> Ru
         name, *inside = map(str, error.errors()[0]["loc"])
         location = ".".join([name, *inside]) if inside else setting(name)
         raise ConfigError(f"{location}: {explain(error)}") from error
-    _require_different(config.distortion)
+    _require_different(config.distortion, registry)
     parts = [(kind, _resolve_component(kind, part, registry)) for kind, part in config.parts()]
     terms = tuple(part for kind, part in parts if kind == "distortion")
     return config.model_copy(update={**dict(parts), "distortion": terms})
@@ -340,11 +343,11 @@ def components_of(config: RunConfig, registry: Registry | None = None) -> Compon
     )
 
 
-def _require_different(terms: Sequence[DistortionTerm]) -> None:
-    names = [term.name for term in terms]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"{setting('distortion')}: '{printable(name)}' stands in the sum twice.")
+def _require_different(terms: Sequence[DistortionTerm], registry: Registry) -> None:
+    components = [registry.get("distortion", term.name) for term in terms]
+    for component in components:
+        if components.count(component) > 1:
+            raise ConfigError(f"{setting('distortion')}: '{component.name}' stands in the sum twice.")
 
 
 def _resolve_component(kind: Kind, part: ComponentConfig, registry: Registry) -> ComponentConfig:

@@ -393,6 +393,7 @@ def test_the_options_of_a_distortion_are_shown_by_its_name():
         ("mse+0*sharp", "distortion.1.weight: must be greater than 0, got 0.0"),
         ("1e9*mse", "distortion.0.weight: must be less than or equal to 1000000, got 1000000000.0"),
         ("mse+0.5*mse", "distortion (--distortion): 'mse' stands in the sum twice."),
+        ("mse+autoencoder-zoo:mse", "distortion (--distortion): 'mse' stands in the sum twice."),
         ([], "distortion (--distortion): "),
         ([{"name": "mse"}] * 17, "distortion (--distortion): "),
         (3, "distortion (--distortion): "),

@@ -614,3 +614,15 @@ def test_labels_without_a_value_of_each_factor_are_refused(labels: torch.Tensor)
 def test_a_shape_and_a_number_that_are_not_declared_are_the_datas_own() -> None:
     images, _ = tensors_of([(IMAGE, 0)] * 5, "here", None, None)
     assert images.shape == (5, *SHAPE)
+
+
+@pytest.mark.parametrize("label", [2, [1], (1, 2, 3), "ab", torch.tensor(1), torch.zeros(2, 1, dtype=torch.int64)])
+def test_an_item_without_a_value_of_each_factor_is_named(label: object) -> None:
+    items = [(torch.zeros(1, 8, 8, dtype=torch.uint8), (0, 1)), (torch.zeros(1, 8, 8, dtype=torch.uint8), label)]
+    with pytest.raises(PluginError, match=r"^here, item 1, has .* as its label, expected .* each of 2 factors\.$"):
+        tensors_of(items, "here", 2, (1, 8, 8), factors=2)
+
+
+def test_an_image_has_its_value_of_each_factor() -> None:
+    images = data.ImageDataset(torch.zeros(3, 1, 8, 8, dtype=torch.uint8), torch.tensor([[0, 1], [2, 3], [4, 5]]))
+    assert images[1][1].tolist() == [2, 3]

@@ -39,8 +39,13 @@ PROTOTYPES: dict[str, dict[str, Any]] = {
     "MAE": {"objective": "mae"},
     "maps with the mlp decoder": {**CONV, "decoder": "mlp"},
     "frozen backbone": {"encoder": "frozen"},
+    "frozen backbone, moving average": {"encoder": "frozen", "ema": 0.9},
+    "perceptual": {"distortion": "mse+0.1*perceptual"},
 }
-STATEFUL = ["AAE", "FactorVAE with patch-gan", "VQ-VAE with maps", "annealed VAE", "VampPrior", "frozen backbone"]
+STATEFUL = [
+    "AAE", "FactorVAE with patch-gan", "VQ-VAE with maps", "annealed VAE", "VampPrior", "frozen backbone",
+    "frozen backbone, moving average", "perceptual",
+]  # fmt: skip
 
 
 def site_of_prototypes(directory: Path) -> Path:
@@ -168,6 +173,26 @@ def test_a_backbone_loads_its_weights_once_and_is_kept(train: Callable[..., Run]
     assert all(torch.equal(loaded[name], value) for name, value in weights.items())
 
 
+def test_a_moving_average_leaves_a_frozen_backbone_as_it_is(train: Callable[..., Run]) -> None:
+    run = train(**PROTOTYPES["frozen backbone, moving average"])
+    untrained = zoo.model.autoencoder.build(run.config, zoo.config.components_of(run.config), run.load().data)
+    kept = run.load().encoder.backbone.state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in untrained.encoder.backbone.state_dict().items())
+
+
+def test_a_checkpoint_that_asks_for_a_giant_part_that_only_training_needs_is_refused(train: Callable[..., Run]) -> None:
+    opened = zoo.model.checkpoint.read(train(**PROTOTYPES["perceptual"], epochs=1).checkpoint)
+    opened.metadata.config.distortion[1].options["width"] = 2**40
+    with pytest.raises(zoo.CheckpointError, match=r"asks for \d+ bytes that only training needs\.$"):
+        opened.build()
+
+
+def test_an_adversary_that_asks_for_contiguous_maps_trains(train: Callable[..., Run]) -> None:
+    distortion = [{"name": "mse"}, {"name": "patch-gan", "options": {"views": True}}]
+    run = train(encoder=CONV["encoder"], dataset="tiny-colour", distortion=distortion, epochs=1)
+    assert run.history[0]["train_distortion_adversary_loss"] > 0
+
+
 def test_images_of_a_folder_have_the_shape_that_an_option_says(train: Callable[..., Run], tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     folder = tmp_path / "photos"
@@ -180,9 +205,26 @@ def test_images_of_a_folder_have_the_shape_that_an_option_says(train: Callable[.
     assert run.load().data.train_count == 22
 
 
+def test_a_loss_that_ends_has_a_column(train: Callable[..., Run]) -> None:
+    run = train(objective="ending", epochs=3)
+    assert ["train_early" in row for row in run.history] == [True, False, False]
+
+
 def test_a_distortion_whose_adversary_could_not_be_trained_is_refused(train: Callable[..., Run]) -> None:
     with pytest.raises(zoo.ZooError, match=r"never calls parts\.loss"):
         train(objective="mae", distortion="mse+patch-gan")
+
+
+def test_batches_of_one_are_refused_where_the_loss_compares_images(train: Callable[..., Run]) -> None:
+    with pytest.raises(zoo.ConfigError, match=r"objective 'factor-vae' compares .*: --batch-size 2 or more\.$"):
+        train(objective="factor-vae", batch_size=1)
+
+
+def test_factors_are_no_classes_that_a_decoder_is_told() -> None:
+    config = zoo.resolve(BASE | PROTOTYPES["IWAE"])
+    model = zoo.model.autoencoder.build(config, zoo.config.components_of(config), zoo.DataFacts((1, 16, 16)))
+    factors = torch.zeros(8, 2, dtype=torch.int64)
+    assert model.losses(zoo.Batch(torch.rand(8, 1, 16, 16), factors, torch.ones(())))["loss"].isfinite()
 
 
 def test_a_bound_on_the_likelihood_is_refused_where_there_is_none(train: Callable[..., Run]) -> None:

@@ -17,7 +17,7 @@ from conftest import differences
 from zoo import Batch
 from zoo.data import splits as data
 from zoo.training import lightning_module
-from zoo.training.step import CompiledStep, Step
+from zoo.training.step import AdversarialStep, CompiledStep, Step
 
 SIZE = 12
 BATCHES = 6
@@ -117,6 +117,38 @@ def test_a_step_whose_gradients_overflow_is_left_out():
     step(replace(first, images=1e9 * first.images), update=True)
     assert same(model, squares())
     assert step.scaler.get_scale() < 1e38
+
+
+class Squashed(nn.Module):
+    """Two players, whose convolutions' weights lie channels last and have gradients that do not."""
+
+    tallies = ()
+    updates_state = False
+
+    def __init__(self, layout):
+        super().__init__()
+        torch.manual_seed(0)
+        weights = [torch.randn(4, 3, 2, 2).contiguous(memory_format=layout) for _ in range(2)]
+        self.own, self.adversary = map(nn.Parameter, weights)
+
+    def losses_of_both(self, batch):
+        own, adversary = (weight.flatten(1) @ batch.images.T for weight in (self.own, self.adversary))
+        return {"loss": own.square().mean()}, {"loss": (adversary - own.detach()).square().mean()}
+
+    losses = losses_of_both
+
+
+@pytest.mark.parametrize("batches_a_step", [1, 3])
+def test_gradients_of_both_players_lie_in_memory_as_their_weights(batches_a_step):
+    """Adam's kernel would take other numbers for those of a weight."""
+    models = [Squashed(layout) for layout in (torch.contiguous_format, torch.channels_last)]
+    for model in models:
+        optimizers = [torch.optim.Adam([weight], lr=0.01, fused=True) for weight in (model.own, model.adversary)]
+        step = AdversarialStep(model, *optimizers, batches=batches_a_step)
+        for number, batch in enumerate(batches(), start=1):
+            step(batch, update=number % batches_a_step == 0)
+    for plain, laid in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(laid, plain)
 
 
 def test_the_losses_of_the_batch_are_returned():

@@ -12,8 +12,11 @@ import torch
 
 import zoo
 import zoo.training.fit
+from zoo import Batch
 from zoo.config import components_of
 from zoo.data.splits import ImageDataset
+from zoo.evaluation.metrics import metrics_of
+from zoo.evaluation.pictures import draw_reconstructions
 from zoo.model import checkpoint
 from zoo.training.callbacks import MovingAverage
 from zoo_mlp.networks import HiddenSizes, MLPEncoder
@@ -242,6 +245,16 @@ def test_a_conditional_model_uses_the_class(train):
     latents = torch.zeros(4, 1)
     images = model.decode(latents, torch.arange(4))
     assert len({tuple(image.flatten().tolist()) for image in images}) == 4
+
+
+def test_a_class_that_a_conditional_model_does_not_know_is_unknown_to_it(train, tmp_path):
+    model = train(conditional=True, epochs=1).load()
+    images = torch.randint(0, 256, (4, 1, 16, 16), dtype=torch.uint8)
+    known, unknown = (ImageDataset(images, torch.tensor(labels)) for labels in ([4, 0, 4, 4], [-1, 0, 4, 9]))
+    assert metrics_of(model, unknown) == metrics_of(model, known)
+    draw_reconstructions(model, unknown.images, tmp_path / "grid.png", labels=unknown.labels)
+    loss, other = (model.losses(Batch(images / 255, each.labels, torch.ones(())))["loss"] for each in (known, unknown))
+    assert torch.equal(loss, other)
 
 
 def test_plateau_halves_the_learning_rate_when_validation_stalls(train):

@@ -116,7 +116,7 @@ def _read_all(
         images.append(_image(image, f"{where}, item {index}", image_shape or _shape_of(image)))
         image_shape = image_shape or _shape_of(images[0])
         place = f"{where}, item {index}"
-        labels.append([_label(value, place) for value in label] if factors else _label(label, place))
+        labels.append(_factors(label, place, factors) if factors else _label(label, place))
     return torch.stack(images), torch.tensor(labels)
 
 
@@ -157,6 +157,15 @@ def _label(label: Any, where: str) -> int:
     many = isinstance(label, Tensor | np.ndarray | list | tuple) and len(label) > 1
     text = " Give each class a number." if isinstance(label, str) else _remedy_of_labels(many)
     raise PluginError(f"{where}, has {_found(label)} as its label, expected {_LABEL}.{text}")
+
+
+def _factors(values: Any, where: str, count: int) -> list[int]:
+    """Return an item's value of each factor."""
+    many = isinstance(values, Tensor | np.ndarray | list | tuple) and getattr(values, "ndim", 1) == 1
+    if many and len(values) == count:
+        return [_label(value, where) for value in values]
+    expected = f"a whole number for each of {count} factors"
+    raise PluginError(f"{where}, has {_found(values)} as its label, expected {expected}.")
 
 
 def _remedy_of_labels(one_hot: bool) -> str:

@@ -29,7 +29,7 @@ MAX_CLASSES = 10_000
 FETCHED_BYTES = 2**20  # of floats at once: few enough to be in a CPU's cache still when they are used
 
 
-class ImageDataset(Dataset[tuple[Tensor, int]]):
+class ImageDataset(Dataset[tuple[Tensor, int | Tensor]]):
     """Images held in memory as uint8, with their labels; an item is one image `(C, H, W)` and its label.
 
     Args:
@@ -44,8 +44,9 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.images[index], int(self.labels[index])
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
+        label = self.labels[index]
+        return self.images[index], label if label.dim() else int(label)
 
     def __repr__(self) -> str:
         shapes = [str(tuple(part.shape)) for part in (self.images, self.labels)]

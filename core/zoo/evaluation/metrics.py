@@ -116,7 +116,7 @@ def _left_out_if_it_fails(component: Component, metrics: dict[Component, Any]) -
 
 def _fields(autoencoder: Autoencoder, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     latents = autoencoder.encode(images)
-    reconstructions = autoencoder.decode(latents, labels if autoencoder.classes else None)
+    reconstructions = autoencoder.decode(latents, autoencoder.labels_told(labels) if autoencoder.classes else None)
     return {
         "images": images,
         "reconstructions": reconstructions.contiguous(),  # torchmetrics asks for it

@@ -42,7 +42,7 @@ def draw_reconstructions(autoencoder: Autoencoder, images: Tensor, path: Path, *
         autoencoder: In eval mode.
         images: uint8 `(N, C, H, W)`; ten are drawn in a row.
         path: The PNG file to write.
-        labels: int64 `(N,)`, which a conditional model is told; None where the classes are unknown.
+        labels: The dataset's, of which a conditional model is told those that it knows; None where there are none.
     """
     columns = min(COLUMNS, len(images))
     device = next(autoencoder.parameters()).device
@@ -50,7 +50,7 @@ def draw_reconstructions(autoencoder: Autoencoder, images: Tensor, path: Path, *
     with torch.inference_mode():
         for start in range(0, len(images), columns):
             batch = images[start : start + columns]
-            told = labels[start : start + columns].to(device) if labels is not None and autoencoder.classes else None
+            told = None if labels is None else autoencoder.labels_told(labels[start : start + columns].to(device))
             originals = to_float(batch)
             reconstructions = autoencoder.reconstruct(originals.to(device), told).clamp(0, 1).cpu()
             blank = torch.full((columns - len(batch), *images.shape[1:]), PADDING)  # the last row may be shorter

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +120,17 @@ class Autoencoder(nn.Module):
         """
         return self.decode(self.encode(images), labels)
 
+    def labels_told(self, labels: Tensor) -> Tensor | None:
+        """Return a dataset's labels as `decode` takes them: a class that the model does not know is unknown.
+
+        Args:
+            labels: int64 `(N,)`, or `(N, K)` where the dataset declares factors, which are no classes.
+        """
+        if self.conditioning is None or labels.dim() > 1:
+            return None
+        known = (labels >= 0) & (labels < self.conditioning.classes)
+        return torch.where(known, labels, self.conditioning.classes)
+
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the reconstructions of images, as `reconstruct`."""
         return self.reconstruct(images, labels)
@@ -231,12 +243,17 @@ class Autoencoder(nn.Module):
 
     @property
     def frozen_weights(self) -> dict[str, nn.Parameter]:
-        """The weights that no optimizer trains, by name, such as those of a pretrained backbone."""
-        return {name: weight for name, weight in self.named_parameters() if not weight.requires_grad}
+        """The weights by name that no optimizer trains and a checkpoint keeps, such as a pretrained backbone's."""
+        left_out = self._prefixes_left_out()
+        return {
+            name: weight
+            for name, weight in self.named_parameters()
+            if not weight.requires_grad and not name.startswith(left_out)
+        }
 
     def kept_state(self) -> dict[str, Tensor]:
         """Return the tensors that a checkpoint keeps: all but those of parts that only training needs."""
-        left_out = tuple(f"{name}." for name in self._training_only())
+        left_out = self._prefixes_left_out()
         return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(left_out)}
 
     def drop_training_only(self) -> None:
@@ -244,6 +261,10 @@ class Autoencoder(nn.Module):
         for name in self._training_only():
             owner, _, attribute = name.rpartition(".")
             setattr(self.get_submodule(owner), attribute, None)
+
+    def _prefixes_left_out(self) -> tuple[str, ...]:
+        """Return how the names of tensors begin that a checkpoint leaves out."""
+        return tuple(f"{name}." for name in self._training_only())
 
     def _training_only(self) -> list[str]:
         """Return the names of the submodules that only training needs."""
@@ -271,7 +292,7 @@ class Autoencoder(nn.Module):
         return losses
 
     def _parts_of(self, batch: Batch) -> Parts:
-        labels = batch.labels
+        labels = None if batch.labels is None else self.labels_told(batch.labels)
         if self.conditioning and labels is not None and self.training and self.label_dropout:
             labels = self.conditioning.drop(labels, self.label_dropout)
         return self.parts(labels, batch.progress)
@@ -497,19 +518,22 @@ def _require_losses(component: Component, losses: Any, autoencoder: Autoencoder)
 def loss_columns(autoencoder: Autoencoder, batch: Batch) -> list[str]:
     """Return the columns of losses that a training will write, `train_…` and then `val_…`, each sorted.
 
-    The losses of a batch at the end of a training name them: a loss may begin late, but none ends.
+    The losses of a batch at the beginning and at the end of a training name them: one may begin late, or end.
 
     Args:
         autoencoder: It is left as it is; a copy is tried.
         batch: At least two images, with progress 1.
     """
     model = copy.deepcopy(autoencoder)
+    losses: Losses = {}
     with torch.random.fork_rng(devices=[]):
-        if model.adversary_owners:
-            losses, adversary_losses = model.train().losses_of_both(batch)
-            losses |= {name: value for name, value in adversary_losses.items() if name != "loss"}
-        else:
-            losses = model.train().losses(batch)
+        for progress in (torch.zeros_like(batch.progress), batch.progress):
+            tried = replace(batch, progress=progress)
+            if model.adversary_owners:
+                of_autoencoder, of_adversaries = model.train().losses_of_both(tried)
+                losses |= of_autoencoder | {name: of_adversaries[name] for name in of_adversaries.keys() - {"loss"}}
+            else:
+                losses |= model.train().losses(tried)
         with torch.no_grad():
             validation = model.eval().losses(batch)
     return [f"train_{name}" for name in sorted(losses)] + [f"val_{name}" for name in sorted(validation)]
@@ -524,7 +548,10 @@ def lay_channels_last(autoencoder: Autoencoder, components: Components) -> None:
     _lay(weights, torch.channels_last)
     try:
         dry_run(autoencoder, components)
-    except IncompatibleError:
+        if autoencoder.adversary_owners:  # a dry run leaves adversaries out
+            images, labels = torch.zeros(2, *autoencoder.image_shape), torch.zeros(2, dtype=torch.int64)
+            loss_columns(autoencoder, Batch(images, labels, torch.ones(())))
+    except (IncompatibleError, RuntimeError):
         _lay(weights, torch.contiguous_format)
 
 

@@ -54,6 +54,7 @@ MAX_CLASSES = 10_000
 MAX_VALUES = 10_000 + MAX_CLASSES  # A record with more values beside its history is refused.
 KIND = tensor_file.CHECKPOINT
 MAX_BYTES_BESIDE_WEIGHTS = 32 * 2**20  # A model may allocate this much that its checkpoint does not hold.
+MAX_TRAINING_ONLY_BYTES = 2**30  # Parts that only training needs, such as a perceptual network, may take this much.
 
 T = TypeVar("T")
 
@@ -184,8 +185,11 @@ class Checkpoint:
             if isinstance(error, PluginError) and not isinstance(error, ConstructorError):
                 raise
             raise CheckpointError(f"{printable(self.path)} does not fit its own config: {printable(error)}") from error
+        whole = _bytes_of(outline)
         outline.drop_training_only()
         self._compare(outline)
+        if (dropped := whole - _bytes_of(outline)) > MAX_TRAINING_ONLY_BYTES:
+            raise CheckpointError(f"{printable(self.path)} asks for {dropped} bytes that only training needs.")
         autoencoder = build(config, components, data)
         autoencoder.drop_training_only()
         autoencoder.load_state_dict(dict(self.tensors), strict=True)
@@ -211,9 +215,14 @@ class Checkpoint:
                     f"got {printable(tuple(got.shape))} {got.dtype}."
                 )
         weights = sum(tensor.nbytes for tensor in self.tensors.values())
-        allocated = sum(tensor.nbytes for tensor in (*outline.parameters(), *outline.buffers()))
+        allocated = _bytes_of(outline)
         if allocated > 2 * weights + MAX_BYTES_BESIDE_WEIGHTS:
             raise CheckpointError(f"{printable(self.path)} asks for {allocated} bytes for its {weights} of weights.")
+
+
+def _bytes_of(autoencoder: Autoencoder) -> int:
+    """Return how much memory a model's weights and buffers take."""
+    return sum(tensor.nbytes for tensor in (*autoencoder.parameters(), *autoencoder.buffers()))
 
 
 def _installed(record: ComponentRecord) -> Component:

@@ -132,7 +132,7 @@ class History(BatchCallback):
 
     Columns: `epoch` (from 1), the training and validation losses, `lr` (at the epoch's end),
     `images_per_second` (training alone) and `seconds` (the epoch, validation included). They are the
-    same in every row; a loss that has not begun is blank.
+    same in every row; a loss that has not begun, or has ended, is blank.
 
     Args:
         path: The CSV file.
@@ -159,7 +159,8 @@ class History(BatchCallback):
         self._last_batch = time.perf_counter()  # a GPU has caught up: `Divergence` has looked at the losses
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        losses = {name: float(loss) for name, loss in trainer.callback_metrics.items()}
+        assert isinstance(pl_module.logged, set)
+        losses = {name: float(trainer.callback_metrics[name]) for name in pl_module.logged}  # not one that has ended
         self.row = {
             "epoch": trainer.current_epoch + 1,
             **losses,
@@ -211,7 +212,9 @@ class MovingAverage(BatchCallback, WeightAveraging):
         """Do nothing: all is done."""
 
     def _average(self, average: Tensor, current: Tensor, _: Tensor | int) -> Tensor:
-        return self.remaining * average + (1 - self.remaining) * current
+        if not average.is_floating_point():  # a count or a mask has no average
+            return current
+        return torch.lerp(average, current, 1 - self.remaining)  # exact where a weight never changes
 
 
 class KeepState(Checkpoint):

@@ -397,11 +397,18 @@ def _only_training() -> Iterator[None]:
 
 
 def _require_trains_on_one(autoencoder: Autoencoder, components: Components, processes: int) -> None:
-    """Refuse batches of one image where an encoder or decoder cannot train on them, as with batch normalisation.
+    """Refuse batches of one image where a component cannot train on them, as with batch normalisation.
 
     Raises:
-        ConfigError: It raises `ValueError`, as torch's own layers do.
+        ConfigError: The encoder or decoder raises `ValueError`, as torch's own layers do, or the objective
+            declares that its loss depends on the batch as a whole.
     """
+    least = flag_of("batch_size") + f" {2 * processes} or more"
+    if autoencoder.objective.batch_statistics:
+        raise ConfigError(
+            f"{setting('batch_size')}: {components.objective} compares the images of a batch, "
+            f"so it cannot train on batches of one image: {least}."
+        )
     module, inputs = copy.deepcopy(autoencoder).train(), torch.zeros(1, *autoencoder.image_shape)
     running = components.encoder
     try:
@@ -410,7 +417,6 @@ def _require_trains_on_one(autoencoder: Autoencoder, components: Components, pro
             running = components.decoder
             module.parts().decode(latents)
     except ValueError as error:
-        least = flag_of("batch_size") + f" {2 * processes} or more"
         raise ConfigError(
             f"{setting('batch_size')}: {running} cannot train on batches of one image ({printable(error)}): {least}."
         ) from error

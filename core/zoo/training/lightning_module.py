@@ -59,6 +59,7 @@ class LitAutoencoder(pl.LightningModule):
         self.taken = 0  # optimizer steps taken
         self.batch = 0  # finished batches of the epoch
         self.trained, self.validated = Means(), Means()
+        self.logged: set[str] = set()  # names of the epoch's losses
         self.progress: Tensor
         self.register_buffer("progress", torch.zeros(()), persistent=False)
 
@@ -129,6 +130,7 @@ class LitAutoencoder(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self.batch = 0
+        self.logged = set()
         torch.manual_seed(derive_seed(self.config.seed, "train", self.current_epoch, self.global_rank))
 
     def on_validation_epoch_start(self) -> None:
@@ -188,13 +190,14 @@ class LitAutoencoder(pl.LightningModule):
 
     def _log(self, stage: str, losses: dict[str, float]) -> None:
         named = {f"{stage}_{name}": value for name, value in losses.items()}
+        self.logged |= named.keys()
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
 
 
 class Means:
     """Means over an epoch's images, of losses that are given batch by batch, however many at once.
 
-    A loss that begins within the epoch, as an adversary's may, counts from there on.
+    A loss that begins within the epoch, as an adversary's may, counts from there on; one that ends, until there.
     """
 
     def __init__(self) -> None:

@@ -307,13 +307,18 @@ def _gradients(weights: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _add_gradients_of(loss: Tensor, weights: Sequence[Tensor]) -> None:
-    """Add the gradients of a loss with respect to these weights alone."""
+    """Add the gradients of a loss with respect to these weights alone.
+
+    They are laid out in memory as their weights are: Adam's kernel on CPUs does not look.
+    """
     if not loss.requires_grad:  # an adversary that has not begun
         return
     gradients = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
     for weight, gradient in zip(weights, gradients, strict=True):
-        if gradient is not None:
-            weight.grad = gradient if weight.grad is None else weight.grad + gradient
+        if gradient is None:
+            continue
+        laid = gradient if gradient.stride() == weight.stride() else torch.empty_like(weight).copy_(gradient)
+        weight.grad = laid if weight.grad is None else weight.grad + laid
 
 
 def keep_freed_memory() -> None:

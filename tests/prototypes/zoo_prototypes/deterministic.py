@@ -35,3 +35,11 @@ class MaskedAutoencoder(Objective):
         output = parts.decode(parts.encode(batch.images, mask))
         hidden = parts.distortion.pixels(output, batch.images) * mask
         return {"loss": hidden.sum() / (mask.sum() * batch.images.shape[1]).clamp(min=1)}
+
+
+class Ending(Objective):
+    """Logs a second loss in the first half of the training alone."""
+
+    def losses(self, batch: Batch, parts: Parts) -> dict[str, Tensor]:
+        loss = parts.loss(parts.decode(self.latents(parts.encode(batch.images))), batch.images)
+        return {"loss": loss, "early": loss} if batch.progress < 0.3 else {"loss": loss}

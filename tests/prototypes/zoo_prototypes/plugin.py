@@ -12,6 +12,7 @@ OBJECTIVES = {
     "vamp": "variational:Vamp",
     "contractive": "deterministic:Contractive",
     "mae": "deterministic:MaskedAutoencoder",
+    "ending": "deterministic:Ending",
     "vq": "quantised:VectorQuantised",
 }
 
@@ -26,6 +27,9 @@ def zoo_objectives() -> Iterator[ObjectiveSpec]:
 def zoo_distortions() -> Iterator[DistortionSpec]:
     yield DistortionSpec(
         name="patch-gan", target="zoo_prototypes.patch_gan:PatchGAN", summary="A discriminator of patches"
+    )
+    yield DistortionSpec(
+        name="perceptual", target="zoo_prototypes.perceptual:Perceptual", summary="A frozen network's features"
     )
 
 
