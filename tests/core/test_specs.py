@@ -120,6 +120,13 @@ def test_other_classes_are_refused(classes):
         DatasetSpec(**DATASET | {"classes": classes})
 
 
+def test_classes_that_a_checkpoint_could_not_keep_are_refused():
+    with pytest.raises(ValueError, match=r"of up to 100 characters"):
+        DatasetSpec(**DATASET | {"classes": ("cat", "d" * 101)})
+    with pytest.raises(ValueError, match=r"^classes of 'patch' must be 10000 or fewer, got 10001$"):
+        DatasetSpec(**DATASET | {"classes": tuple(map(str, range(10_001)))})
+
+
 @pytest.mark.parametrize("kind", [EncoderSpec, DecoderSpec, ObjectiveSpec, DistortionSpec])
 def test_a_component_is_the_default_one_only_where_its_spec_says_so(kind):
     assert not kind(**PLAIN).default

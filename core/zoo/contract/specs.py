@@ -13,6 +13,8 @@ Field = Literal["images", "reconstructions", "latents", "labels"]
 FIELDS: tuple[Field, ...] = ("images", "reconstructions", "latents", "labels")
 
 LONGEST_NAME = 64
+LONGEST_CLASS = 100  # Number of characters of a class's name; checkpoints hold them.
+MAX_CLASSES = 10_000
 _NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _FILE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:(\w[\w.-]*/)*\w[\w.-]*\.safetensors")
@@ -151,9 +153,16 @@ class DatasetSpec(ComponentSpec):
             raise ValueError(f"splits of '{self.name}' must give the sizes of 'train' and 'test', got {self.splits!r}")
         if not all(isinstance(text, str) and text.strip() for text in (self.licence, self.credit)):
             raise ValueError(f"dataset '{self.name}' must state its licence and whom to credit")
-        named = isinstance(self.classes, tuple) and all(isinstance(name, str) and name for name in self.classes)
+        named = isinstance(self.classes, tuple) and all(
+            isinstance(name, str) and 0 < len(name) <= LONGEST_CLASS for name in self.classes
+        )
         if not named or len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"classes of '{self.name}' must be a tuple of different names, got {self.classes!r}")
+            raise ValueError(
+                f"classes of '{self.name}' must be a tuple of different names of up to {LONGEST_CLASS} characters, "
+                f"got {self.classes!r}"
+            )
+        if len(self.classes) > MAX_CLASSES:
+            raise ValueError(f"classes of '{self.name}' must be {MAX_CLASSES} or fewer, got {len(self.classes)}")
         sized = isinstance(self.factors, Mapping) and all(map(_positive_int, self.factors.values()))
         if not sized or (self.factors and self.classes):
             raise ValueError(f"factors of '{self.name}' must give sizes by name, without classes, got {self.factors!r}")

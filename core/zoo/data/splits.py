@@ -18,14 +18,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from zoo.config import flag_of, setting
 from zoo.contract.parts import DataFacts
 from zoo.contract.registry import Component, ConstructorError, installed
-from zoo.contract.specs import DatasetSpec
+from zoo.contract.specs import MAX_CLASSES, DatasetSpec
 from zoo.data.items import described, tensors_of
 from zoo.defaults import float32_on_cpu
 from zoo.errors import ConfigError, IncompatibleError, PluginError
 
 EVALUATION_BATCH_SIZE = 256
 SPAN_BATCHES = 64
-MAX_CLASSES = 10_000
 FETCHED_BYTES = 2**20  # of floats at once: few enough to be in a CPU's cache still when they are used
 
 

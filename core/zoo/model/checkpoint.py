@@ -26,7 +26,7 @@ from zoo.contract.distributions import find
 from zoo.contract.options import count_values, explain
 from zoo.contract.parts import DataFacts
 from zoo.contract.registry import DISTRIBUTION, Component, ConstructorError, installed
-from zoo.contract.specs import Kind
+from zoo.contract.specs import LONGEST_CLASS, MAX_CLASSES, Kind
 from zoo.defaults import float32_on_cpu
 from zoo.errors import (
     CheckpointError,
@@ -50,7 +50,6 @@ MAX_HISTORY_VALUES = 80_000  # Number of losses in all rows.
 MAX_HISTORY_BYTES = 3 * 2**20  # The history may take this much of the header, which has 4 MiB.
 MAX_LOSSES = 90  # Number of losses in a row.
 MAX_ROW_VALUES = 100  # A row with more values is refused before pydantic lists an error for each.
-MAX_CLASSES = 10_000
 MAX_VALUES = 10_000 + MAX_CLASSES  # A record with more values beside its history is refused.
 KIND = tensor_file.CHECKPOINT
 MAX_BYTES_BESIDE_WEIGHTS = 32 * 2**20  # A model may allocate this much that its checkpoint does not hold.
@@ -59,6 +58,7 @@ MAX_TRAINING_ONLY_BYTES = 2**30  # Parts that only training needs, such as a per
 T = TypeVar("T")
 
 ShortText = Annotated[str, Field(min_length=1, max_length=100)]
+ClassName = Annotated[str, Field(min_length=1, max_length=LONGEST_CLASS)]
 Side = Annotated[int, Field(ge=1, le=65_536)]
 DistributionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=100)]
 
@@ -99,7 +99,7 @@ class DataRecord(_Record):
     """What a model knows about its data, see `DataFacts`."""
 
     image_shape: tuple[Side, Side, Side]
-    classes: Annotated[tuple[ShortText, ...], Field(max_length=MAX_CLASSES, fail_fast=True)] = ()
+    classes: Annotated[tuple[ClassName, ...], Field(max_length=MAX_CLASSES, fail_fast=True)] = ()
     train_count: Annotated[int, Field(ge=0)] = 0
 
     @property
