@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from conftest import ROOT, write_distribution
 from zoo.contract.distributions import find
 from zoo.contract.registry import DISTRIBUTION, Component, Plugin, PretrainedModel, Problem, Registry, discover
-from zoo.contract.specs import KINDS, DatasetSpec, DecoderSpec, EncoderSpec, ModelSpec, ObjectiveSpec
+from zoo.contract.specs import KINDS, DatasetSpec, DecoderSpec, DistortionSpec, EncoderSpec, ModelSpec, ObjectiveSpec
 from zoo.errors import AmbiguousComponentError, ConfigError, IncompatibleError, PluginError, UnknownComponentError
 
 HEAD = "from zoo import DecoderSpec, EncoderSpec, hookimpl\n"
@@ -120,7 +120,9 @@ def component(name, distribution=DISTRIBUTION, kind="encoder", target="nowhere:N
     """Return a component as a plugin of the distribution offers it."""
     plain = {"name": name, "target": target, "summary": "A test's"}
     data = {"image_shape": (1, 8, 8), "splits": {"train": 4, "test": 2}, "licence": "CC0-1.0", "credit": "Nobody"}
-    specs = {"encoder": EncoderSpec, "decoder": DecoderSpec, "objective": ObjectiveSpec}
+    specs = {
+        "encoder": EncoderSpec, "decoder": DecoderSpec, "objective": ObjectiveSpec, "distortion": DistortionSpec,
+    }  # fmt: skip
     spec = DatasetSpec(**plain, **data) if kind == "dataset" else specs[kind](**plain)
     return Component(spec, Plugin("plugin", "nowhere", distribution, "1.0"))
 

@@ -100,7 +100,7 @@ def metrics_of(autoencoder: Autoencoder, dataset: ImageDataset) -> dict[str, flo
     values = {}
     for component, metric in list(metrics.items()):
         with _left_out_if_it_fails(component, metrics):
-            values[component.name] = float(metric.compute())
+            values.setdefault(component.name, float(metric.compute()))  # built-ins come first
     return values
 
 
