@@ -133,17 +133,17 @@ def test_the_settings_above_take_effect(tmp_path):
     [
         *itertools.product(
             [
-                "callbacks.KeepBest.on_validation_epoch_end",
-                "callbacks.History.on_train_epoch_end",
-                "callbacks.KeepState.on_train_epoch_end",
-                "callbacks.resume_state.prune",
+                "training.callbacks.KeepBest.on_validation_epoch_end",
+                "training.callbacks.History.on_train_epoch_end",
+                "training.callbacks.KeepState.on_train_epoch_end",
+                "training.callbacks.resume_state.prune",
             ],
             [1, 2, 3],
         ),
-        ("training._finish", 1),
-        ("training.reconstruction_grid", 1),
-        ("training.training_curves", 1),
-        ("training.checkpoint.save", 4),
+        ("training.fit._finish", 1),
+        ("training.fit.reconstruction_grid", 1),
+        ("training.fit.training_curves", 1),
+        ("training.fit.checkpoint.save", 4),
     ],
 )
 def test_wherever_it_is_interrupted_it_ends_the_same(function, time, tmp_path, whole):
@@ -155,7 +155,7 @@ def test_wherever_it_is_interrupted_it_ends_the_same(function, time, tmp_path, w
 def test_a_training_that_early_stopping_has_ended_does_not_train_on(tmp_path):
     settings = SETTINGS["early stopping"]
     whole = train(tmp_path / "whole", **settings)
-    with power_cut_before("training._finish"):
+    with power_cut_before("training.fit._finish"):
         train(tmp_path / "cut", **settings)
     assert differences(train(tmp_path / "cut", resume=True, **settings), whole) == []
 
