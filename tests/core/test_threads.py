@@ -21,7 +21,7 @@ def test_a_thread_is_added_for_each_share_of_work(work, available, expected):
 
 def test_the_default_counts_the_models_work():
     small, large = zoo.load("mnist-mlp"), zoo.load("mnist-conv")
-    work = 2 * (784 * 64 + 64 * 3) * 2  # of an image: a product and a sum for each weight of both networks
+    work = 2 * (784 * 64 + 64 * 3) * 2  # an image: a product and a sum for each weight of both networks
     assert default_threads(small, 128, 64) == threads_for(work * 128, 64) == 1
     assert default_threads(small, 4096, 64) == threads_for(work * 4096, 64) == 8
     assert default_threads(large, 128, 2) == 2

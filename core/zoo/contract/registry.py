@@ -281,7 +281,7 @@ class Registry:
         for component in self.components("metric"):
             if component.name == name and isinstance(component.spec, MetricSpec):
                 return component.spec.text(value)
-        return f"{value:.5g}"  # of a metric that is not installed here
+        return f"{value:.5g}"  # The metric is not installed here.
 
     def has(self, kind: Kind, name: str) -> bool:
         """Say whether `name` means a component of this kind, or several."""

@@ -119,7 +119,7 @@ class Spans(Sampler[Tensor]):
         self.epoch = epoch
 
     def first(self, count: int) -> Tensor:
-        """Return the indices of so many images, or of all of them: the same ones in every process."""
+        """Return the indices of the first `count` images, or of all: the same ones in every process."""
         return self.indices[:count]
 
     def __len__(self) -> int:
@@ -227,7 +227,7 @@ def on_device(dataset: ImageDataset, device: torch.device) -> ImageDataset:
 
 
 def split_validation(count: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the indices of so many images that are trained on, and those cut off for validation, by the seed alone.
+    """Cut `count` images by the seed: return the indices of those that are trained on, and of those for validation.
 
     Raises:
         ConfigError: Either part would be empty.

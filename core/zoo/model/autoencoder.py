@@ -37,7 +37,7 @@ class Autoencoder(nn.Module):
     [0, 1] slightly, unless the distortion bounds it.
 
     Args:
-        encoder: Images to features `(N, objective.encoder_features)`, or maps of so many channels.
+        encoder: Images to features `(N, objective.encoder_features)`, or maps with that many channels.
         objective: What the latent is and what training minimises.
         decoder: Latents to output `(N, *distortion.output_shape)`.
         distortion: How output becomes images, and how far they are from the originals.

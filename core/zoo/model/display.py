@@ -26,7 +26,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_PICTURE_BYTES = 8 * 2**20  # a notebook that is saved holds the picture
 MAX_POINTS = 500  # A curve has at most this many points.
 
-WIDTH, HEIGHT = 420, 220  # of the curves' picture, with its margins, in pixels
+WIDTH, HEIGHT = 420, 220  # The picture of the curves with its margins, in pixels.
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 26, 34
 LINES = (("train_loss", "training", "#1f77b4"), ("val_loss", "validation", "#ff7f0e"))
 

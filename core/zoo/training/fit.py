@@ -194,7 +194,7 @@ def fit(
                 raise
             where = f"Stopped by {interruption.received.name} in epoch {trainer.current_epoch + 1}."
             raise TrainingInterruptedError(f"{where} {interruption.advice}", interruption.received) from error
-        directory = Path(trainer.strategy.broadcast(str(run.directory) if run else ""))  # of the first process
+        directory = Path(trainer.strategy.broadcast(str(run.directory) if run else ""))  # the first process has it
         if run:
             _finish(run, config, test_set, device)
     return Run(directory)
