@@ -84,7 +84,7 @@ def test_an_evaluation_needs_no_stderr(zoo_in):
 
 def test_an_error_without_a_stderr_is_an_exit_status(zoo_in):
     result = zoo_in("eval", "nothing", redirections="2>&-")
-    assert (result.returncode, result.stdout) == (1, b"")
+    assert (result.returncode, result.stdout) == (2, b"")
 
 
 def test_a_training_without_streams_keeps_a_run_that_opens(zoo_in, tmp_path):
