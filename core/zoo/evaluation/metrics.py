@@ -97,7 +97,7 @@ def metrics_of(autoencoder: Autoencoder, dataset: ImageDataset) -> dict[str, flo
                 assert isinstance(component.spec, MetricSpec)
                 with _left_out_if_it_fails(component, metrics):
                     metric.update(**{name: fields[name] for name in component.spec.needs})
-    values = {}
+    values: dict[str, float] = {}
     for component, metric in list(metrics.items()):
         with _left_out_if_it_fails(component, metrics):
             values.setdefault(component.name, float(metric.compute()))  # built-ins come first
