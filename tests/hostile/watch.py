@@ -68,7 +68,7 @@ def write_files(directory: Path) -> tuple[list[str], list[str]]:
         form = Form.of(raws[0])
         form.record["config"]["encoder"]["name"] = form.record["components"][ENCODER]["name"] = text
         attacks.append(form.to_bytes())
-    for path in PATHS:  # of an option, which is no reason to open them
+    for path in PATHS:  # An option may name a path; opening a checkpoint must not open that.
         form = Form.of(raws[0])
         form.record["config"]["dataset"] = {"name": "mnist", "options": {"root": path}}
         form.record["components"][DATASET] |= {"name": "mnist", "distribution": "autoencoder-zoo"}
